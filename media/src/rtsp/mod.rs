@@ -1,0 +1,169 @@
+//! RTSP 1.0 (RFC 2326), the server side of one connection, sans-IO.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+
+/// What a connection needs to know of its server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// `Server` header.
+    pub server_name: String,
+    /// The session timeout that SETUP announces.
+    pub session_timeout: Duration,
+    /// The UDP ports that SETUP announces for UDP readers (RTP, RTCP); `None`: UDP is refused with 461.
+    pub udp_ports: Option<(u16, u16)>,
+}
+
+/// The server side of one RTSP connection. At most one session lives on a connection, and ends with it: an interleaved
+/// session belongs to its connection (CVE-2026-41470), and no session id is good on another.
+///
+/// | state | SETUP | PLAY | PAUSE | TEARDOWN | RFC 2326 |
+/// | --- | --- | --- | --- | --- | --- |
+/// | Init | → Ready | 455 (454 with an unknown Session) | 455 | 454 | A.2 |
+/// | Ready | adds a track | → Playing | stays | → Init | |
+/// | Playing | 455 | stays | → Ready | → Init | |
+pub struct ServerConnection {}
+
+/// How a track of a session is carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrackTransport {
+    /// Interleaved channels for RTP and RTCP.
+    Interleaved {
+        /// Channel of RTP.
+        rtp: u8,
+        /// Channel of RTCP.
+        rtcp: u8,
+    },
+    /// The reader's UDP ports at the address of the connection's peer.
+    Udp {
+        /// Where RTP goes.
+        rtp: SocketAddr,
+        /// Where RTCP goes and comes from.
+        rtcp: SocketAddr,
+    },
+}
+
+/// A request whose answer the shell has to give.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// DESCRIBE: answer by [`ServerConnection::answer_describe`].
+    Describe {
+        /// The path of the URL: percent-decoded, no outer slashes.
+        path: String,
+        /// The query of the URL, without `?`.
+        query: String,
+        /// User-Agent, may be empty.
+        user_agent: String,
+    },
+    /// SETUP of a track whose transport was found acceptable: answer by [`ServerConnection::answer_setup`].
+    Setup {
+        /// Path of the stream, the control suffix taken off.
+        path: String,
+        /// The query of the URL.
+        query: String,
+        /// N of `trackID=N`; `None` where the URL names no track (right only for a stream with one).
+        track: Option<usize>,
+        /// How the track will be carried.
+        transport: TrackTransport,
+        /// Whether this makes a new session.
+        new_session: bool,
+        /// User-Agent, may be empty.
+        user_agent: String,
+    },
+    /// PLAY in Ready: answer by [`ServerConnection::answer_play`].
+    Play {
+        /// The tracks that were set up, in their order.
+        tracks: Vec<(usize, TrackTransport)>,
+    },
+    /// PAUSE: stop sending. Answered already.
+    Paused,
+    /// TEARDOWN: the session is over. Answered already.
+    TornDown,
+    /// RTCP of a reader on an interleaved channel: the track and the compound.
+    Rtcp(usize, Bytes),
+}
+
+/// One entry of RTP-Info.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RtpInfo {
+    /// The track.
+    pub track: usize,
+    /// Sequence number of the first packet that the reader gets.
+    pub sequence_number: u16,
+    /// Its timestamp.
+    pub rtp_timestamp: u32,
+}
+
+/// Why a request is refused by the shell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// 404.
+    NotFound,
+    /// 503, as while the codec headers of a starting stream do not come.
+    Unavailable,
+    /// 453, no room for more readers.
+    NotEnoughBandwidth,
+    /// 459, aggregate operation not allowed; also a track that is set up twice.
+    AggregateNotAllowed,
+    /// 500.
+    Internal,
+}
+
+/// Why a connection has to be closed; what is still to be said stands in `poll_output`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RtspError {
+    /// The peer sends no RTSP.
+    #[error("{what} at byte {at} of the connection")]
+    Protocol {
+        /// What it did.
+        what: &'static str,
+        /// Where, counted from the first byte of the connection.
+        at: u64,
+    },
+}
+
+impl ServerConnection {
+    /// A connection before its first byte; `peer` and `local` are its two ends.
+    pub fn new(_config: ServerConfig, _peer: SocketAddr, _local: SocketAddr) -> Self {
+        todo!()
+    }
+    /// Takes what has come; leaves in `input` what is not yet whole (bounded). While an event waits for its answer no
+    /// further request is read (pipelining keeps its order), so call it again, with whatever input, after each answer.
+    /// `new_session_id` is called when a session is made.
+    pub fn handle_input(
+        &mut self,
+        _input: &mut BytesMut,
+        _new_session_id: &mut dyn FnMut() -> String,
+    ) -> Result<(), RtspError> {
+        todo!()
+    }
+    /// Bytes to send: responses only, whole.
+    pub fn poll_output(&mut self) -> Option<Bytes> {
+        todo!()
+    }
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        todo!()
+    }
+    /// Answers DESCRIBE with an SDP.
+    pub fn answer_describe(&mut self, _answer: Result<String, Refusal>) {
+        todo!()
+    }
+    /// Answers SETUP: the SSRC of the track, for the Transport header.
+    pub fn answer_setup(&mut self, _answer: Result<u32, Refusal>) {
+        todo!()
+    }
+    /// Answers PLAY.
+    pub fn answer_play(&mut self, _answer: Result<Vec<RtpInfo>, Refusal>) {
+        todo!()
+    }
+    /// Whether a session is there, and its id.
+    pub fn session_id(&self) -> Option<&str> {
+        todo!()
+    }
+    /// Whether TEARDOWN or an unrecoverable error asks that the connection be closed once the output is written.
+    pub fn wants_close(&self) -> bool {
+        todo!()
+    }
+}

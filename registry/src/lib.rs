@@ -1,0 +1,22 @@
+//! The lease book: who has which stream, which node, which RTP port.
+//!
+//! [`Engine`] is the one small trait that every store of leases implements; [`MemoryEngine`] is the one that needs nothing.
+//! [`service`] serves the `Registry` RPC over any engine; [`Client`] calls it; [`LeaseKeeper`] holds the one
+//! renewal of a process for all its leases.
+
+mod client;
+mod engine;
+mod keeper;
+mod memory;
+mod model;
+mod service;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use client::Client;
+pub use engine::{Engine, RegistryError, WatchEvent};
+pub use keeper::{LeaseKeeper, LostLease, NodeKeeper};
+pub use memory::{MemoryConfig, MemoryEngine};
+pub use model::{Claim, Grant, Lease, LeaseId, Node, NodeInfo, StreamOwner};
+pub use service::service;

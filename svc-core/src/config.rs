@@ -1,0 +1,268 @@
+//! The configuration of both services: typed, validated, every key with a default.
+//!
+//! One TOML file, then the environment (`RTMP2RTSP_RTMP_LISTEN`), then flags (`--rtmp-listen`), each over the one before.
+//! Unknown keys and impossible values are refused with the key's name, the value and what is allowed.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// All keys.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// `[ingest]`
+    pub ingest: IngestConfig,
+    /// `[rtmp]`
+    pub rtmp: RtmpConfig,
+    /// `[rtp]`
+    pub rtp: RtpConfig,
+    /// `[publish]`
+    pub publish: PublishConfig,
+    /// `[ring]`
+    pub ring: RingConfig,
+    /// `[rtsp]`
+    pub rtsp: RtspConfig,
+    /// `[registry]`
+    pub registry: RegistryConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// `[ingest]`: ingest-svc as a service.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Names the process as an owner of streams; empty: made at start from host name and a random suffix.
+    pub id: String,
+    /// gRPC: StreamControl, health, reflection. 0.0.0.0:50051
+    pub grpc_listen: SocketAddr,
+    /// HTTP: the prototype's calls, /metrics, /livez, /readyz. 0.0.0.0:8080
+    pub http_listen: SocketAddr,
+    /// Where others call our StreamControl ("http://host:port"); empty: not announced.
+    pub advertise_grpc_url: String,
+    /// A publisher with an unknown key starts its stream by itself. true
+    pub auto_start: bool,
+    /// How long a stream is HELD after its publisher went away. 15 s
+    pub hold: Duration,
+    /// How long a stream waits for its second track before it is sent with one. 1 s
+    pub track_wait: Duration,
+    /// How long a drain may take at SIGTERM. 10 s
+    pub drain_grace: Duration,
+}
+
+/// `[rtmp]`: the RTMP listener.
+#[derive(Clone, Debug)]
+pub struct RtmpConfig {
+    /// 0.0.0.0:1935
+    pub listen: SocketAddr,
+    /// Connections at one time. 1000
+    pub max_connections: usize,
+    /// From accept to publish. 10 s
+    pub handshake_timeout: Duration,
+    /// A publisher that sends nothing for so long is closed, and its key is free again. 30 s
+    pub idle_timeout: Duration,
+    /// The chunk size of what we send. 4096
+    pub chunk_size: u32,
+    /// The largest audio or video message, in bytes. 8 MiB
+    pub max_message_bytes: usize,
+}
+
+/// `[rtp]`: packets and the hop.
+#[derive(Clone, Debug)]
+pub struct RtpConfig {
+    /// The largest RTP packet, header included. 1200 (256 to 1460... 65000 is refused)
+    pub max_packet_size: usize,
+    /// The local address of ingest's legs. 0.0.0.0
+    pub bind_address: IpAddr,
+    /// Sender Reports on the hop. 2 s
+    pub sender_report_interval: Duration,
+    /// How many packets go out back to back before the pacer waits. 32
+    pub pacing_burst: usize,
+    /// How long a missing packet is waited for on the node. 20 ms
+    pub reorder_window: Duration,
+}
+
+/// `[publish]`: publish-svc as a node.
+#[derive(Clone, Debug)]
+pub struct PublishConfig {
+    /// The node's id; empty: made at start from host name and a random suffix.
+    pub node_id: String,
+    /// gRPC: StreamControl, Registry, health, reflection. 0.0.0.0:50052
+    pub grpc_listen: SocketAddr,
+    /// HTTP: /metrics, /livez, /readyz. 0.0.0.0:8081
+    pub http_listen: SocketAddr,
+    /// The local address on which RTP ports are bound. 0.0.0.0
+    pub rtp_bind_address: IpAddr,
+    /// The address announced for RTP; unspecified (0.0.0.0): the local address used towards the registry (127.0.0.1 if embedded).
+    pub rtp_address: IpAddr,
+    /// The first RTP port of legs; even. 5004
+    pub rtp_port_min: u16,
+    /// The last port of the range. 7999
+    pub rtp_port_max: u16,
+    /// Announced for readers: "rtsp://host:port"; empty: made from rtp_address and rtsp.listen.
+    pub advertise_rtsp_url: String,
+    /// Announced for StreamControl: "http://host:port"; empty: made from rtp_address and grpc_listen.
+    pub advertise_grpc_url: String,
+    /// A leg that sends nothing for so long is HELD. 5 s
+    pub leg_timeout: Duration,
+    /// How long a drain may take at SIGTERM. 10 s
+    pub drain_grace: Duration,
+}
+
+/// `[ring]`: the ring of each stream on the node.
+#[derive(Clone, Debug)]
+pub struct RingConfig {
+    /// Bytes of packets that one stream keeps at the most. 16 MiB
+    pub max_bytes: usize,
+    /// Media time that one stream keeps at the most. 10 s
+    pub max_duration: Duration,
+}
+
+/// `[rtsp]`: the RTSP server.
+#[derive(Clone, Debug)]
+pub struct RtspConfig {
+    /// 0.0.0.0:8554
+    pub listen: SocketAddr,
+    /// The even UDP port of RTP for all UDP readers; RTCP is the next. 8000. 0: any free pair
+    pub rtp_port: u16,
+    /// Whether readers may use UDP; else 461. true
+    pub udp: bool,
+    /// Connections at one time. 1000
+    pub max_connections: usize,
+    /// Session timeout. 60 s
+    pub session_timeout: Duration,
+    /// Sender Reports to readers. 5 s
+    pub sender_report_interval: Duration,
+    /// How long DESCRIBE waits for the codec headers of a stream that is starting. 2 s
+    pub describe_wait: Duration,
+    /// A reader to which nothing could be written for so long is dropped. 10 s
+    pub write_timeout: Duration,
+    /// How old what a reader is sent may be before it skips to the newest keyframe. 5 s
+    pub max_reader_age: Duration,
+}
+
+/// `[registry]`: where the registry is.
+#[derive(Clone, Debug)]
+pub struct RegistryConfig {
+    /// "http://host:port" of the registry; empty on publish-svc: it is embedded here. Empty on ingest-svc alone: http://127.0.0.1:50052.
+    pub url: String,
+    /// Embedded: how long a lease or node lives without a renewal. 10 s
+    pub ttl: Duration,
+    /// Embedded: how long a rejected port is set aside. 60 s
+    pub rejected_port_rest: Duration,
+}
+
+/// `[log]`: logs.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// A `tracing` filter, such as `info` or `info,publish_svc=debug`. info
+    pub level: String,
+    /// Text or JSON. text
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            grpc_listen: ([0, 0, 0, 0], 50051).into(),
+            http_listen: ([0, 0, 0, 0], 8080).into(),
+            advertise_grpc_url: String::new(),
+            auto_start: true,
+            hold: Duration::from_secs(15),
+            track_wait: Duration::from_secs(1),
+            drain_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for RtmpConfig {
+    fn default() -> Self {
+        Self {
+            listen: ([0, 0, 0, 0], 1935).into(),
+            max_connections: 1000,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            chunk_size: 4096,
+            max_message_bytes: 8 << 20,
+        }
+    }
+}
+
+impl Default for RtpConfig {
+    fn default() -> Self {
+        Self {
+            max_packet_size: 1200,
+            bind_address: IpAddr::from([0, 0, 0, 0]),
+            sender_report_interval: Duration::from_secs(2),
+            pacing_burst: 32,
+            reorder_window: Duration::from_millis(20),
+        }
+    }
+}
+
+impl Default for PublishConfig {
+    fn default() -> Self {
+        Self {
+            node_id: String::new(),
+            grpc_listen: ([0, 0, 0, 0], 50052).into(),
+            http_listen: ([0, 0, 0, 0], 8081).into(),
+            rtp_bind_address: IpAddr::from([0, 0, 0, 0]),
+            rtp_address: IpAddr::from([0, 0, 0, 0]),
+            rtp_port_min: 5004,
+            rtp_port_max: 7999,
+            advertise_rtsp_url: String::new(),
+            advertise_grpc_url: String::new(),
+            leg_timeout: Duration::from_secs(5),
+            drain_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, max_duration: Duration::from_secs(10) }
+    }
+}
+
+impl Default for RtspConfig {
+    fn default() -> Self {
+        Self {
+            listen: ([0, 0, 0, 0], 8554).into(),
+            rtp_port: 8000,
+            udp: true,
+            max_connections: 1000,
+            session_timeout: Duration::from_secs(60),
+            sender_report_interval: Duration::from_secs(5),
+            describe_wait: Duration::from_secs(2),
+            write_timeout: Duration::from_secs(10),
+            max_reader_age: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            ttl: Duration::from_secs(10),
+            rejected_port_rest: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
