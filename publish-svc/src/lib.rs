@@ -1,6 +1,7 @@
 //! publish-svc: receives RTP legs and serves them by RTSP.
 
 mod ring;
+mod rtsp;
 mod service;
 mod stream;
 
