@@ -1,8 +1,19 @@
-//! MPEG-4 AAC: AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).
+//! MPEG-4 AAC: AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1). Read is what RTP and SDP need; program config elements and
+//! the extensions behind the GASpecificConfig are left alone and kept in [`Config::raw`].
 
 use bytes::Bytes;
 
 use crate::ClockRate;
+
+/// The longest config that is taken. The longest that is known, with a program config element of 16 elements
+/// and a comment, stays below it in practice.
+const MAX_CONFIG_BYTES: usize = 64;
+
+/// samplingFrequencyIndex 0 to 12 (ISO/IEC 14496-3, table 1.18); 13 and 14 are reserved, 15 escapes to 24 bits.
+const SAMPLE_RATES: [u32; 13] = [
+    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
+    7_350,
+];
 
 /// What an AudioSpecificConfig says. Built only by [`Config::parse`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,14 +41,28 @@ pub enum AacError {
 
 impl Config {
     /// Reads an AudioSpecificConfig.
-    pub fn parse(_raw: Bytes) -> Result<Self, AacError> {
-        todo!()
+    pub fn parse(raw: Bytes) -> Result<Self, AacError> {
+        if raw.len() > MAX_CONFIG_BYTES {
+            return Err(AacError::TooLong(raw.len()));
+        }
+        let mut bits = Bits { data: &raw, at: 0 };
+        let mut object_type = bits.object_type()?;
+        let sample_rate = bits.sample_rate()?;
+        let channels = channels(bits.read(4)?);
+        // SBR (5) and PS (29) signalled hierarchically: the core's object type follows the extension's rate.
+        if matches!(object_type, 5 | 29) {
+            bits.sample_rate()?;
+            object_type = bits.object_type()?;
+        }
+        let frame_length_flag = if has_ga_config(object_type) { bits.read(1)? } else { 0 };
+        let samples_per_frame = if frame_length_flag == 1 { 960 } else { 1024 };
+        Ok(Self { object_type, sample_rate, channels, samples_per_frame, raw })
     }
     /// The config as it came.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
-    /// The audio object type: 2 for AAC-LC.
+    /// The audio object type of the core: 2 for AAC-LC, also where SBR or PS are signalled on top of it.
     pub fn object_type(&self) -> u8 {
         self.object_type
     }
@@ -56,5 +81,103 @@ impl Config {
     /// `mp4a.40.N`.
     pub fn codec_string(&self) -> String {
         format!("mp4a.40.{}", self.object_type)
+    }
+}
+
+/// channelConfiguration (ISO/IEC 14496-3, table 1.19) to a number of channels; 0 where the config does not say.
+fn channels(configuration: u32) -> u8 {
+    match configuration {
+        n @ 1..=6 => n as u8,
+        7 | 12 | 14 => 8,
+        11 => 7,
+        13 => 24,
+        _ => 0,
+    }
+}
+
+/// Whether a GASpecificConfig, which begins with frameLengthFlag, follows (ISO/IEC 14496-3, table 1.15).
+fn has_ga_config(object_type: u8) -> bool {
+    matches!(object_type, 1..=4 | 6 | 7 | 17 | 19..=23)
+}
+
+/// Reads bits, most significant first.
+struct Bits<'a> {
+    data: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    /// The next `count` bits, at most 24.
+    fn read(&mut self, count: usize) -> Result<u32, AacError> {
+        let mut value = 0;
+        for at in self.at..self.at + count {
+            let byte = self.data.get(at / 8).ok_or(AacError::Truncated(self.data.len()))?;
+            value = value << 1 | u32::from(byte >> (7 - at % 8) & 1);
+        }
+        self.at += count;
+        Ok(value)
+    }
+
+    fn object_type(&mut self) -> Result<u8, AacError> {
+        let object_type = self.read(5)?;
+        Ok(if object_type == 31 { 32 + self.read(6)? } else { object_type } as u8)
+    }
+
+    fn sample_rate(&mut self) -> Result<ClockRate, AacError> {
+        let hz = match self.read(4)? {
+            15 => self.read(24)?,
+            index => SAMPLE_RATES.get(index as usize).copied().unwrap_or(0),
+        };
+        ClockRate::new(hz).ok_or(AacError::SampleRate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(raw: &[u8]) -> Result<(u8, u32, u8, u16), AacError> {
+        let c = Config::parse(Bytes::copy_from_slice(raw))?;
+        Ok((c.object_type, c.sample_rate.hz(), c.channels, c.samples_per_frame))
+    }
+
+    #[test]
+    fn configs_that_encoders_write_are_read() {
+        // 1190 and 1210 from ffmpeg; 139056E5A0 (AAC-LC with explicit backward compatible SBR) and 2B8A0800 (HE-AAC,
+        // hierarchical) from fdk-aac; 1194 has frameLengthFlag.
+        for (raw, is) in [
+            (&[0x11, 0x90][..], (2, 48_000, 2, 1024)),
+            (&[0x12, 0x10], (2, 44_100, 2, 1024)),
+            (&[0x11, 0x94], (2, 48_000, 2, 960)),
+            (&[0x13, 0x90, 0x56, 0xE5, 0xA0], (2, 22_050, 2, 1024)),
+            (&[0x2B, 0x8A, 0x08, 0x00], (2, 22_050, 1, 1024)),
+            (&[0x11, 0xB0], (2, 48_000, 6, 1024)),
+            (&[0x11, 0xB8], (2, 48_000, 8, 1024)),
+            (&[0x11, 0x80], (2, 48_000, 0, 1024)),
+            (&[0x17, 0x80, 0x5D, 0xC0, 0x10], (2, 47_999 + 1, 2, 1024)),
+        ] {
+            assert_eq!(parse(raw), Ok(is), "{raw:02X?}");
+        }
+        let config = Config::parse(Bytes::from_static(&[0x11, 0x90])).unwrap();
+        assert_eq!(config.codec_string(), "mp4a.40.2");
+        assert_eq!(config.raw().as_ref(), [0x11, 0x90]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_the_reason() {
+        assert_eq!(parse(&[]), Err(AacError::Truncated(0)));
+        assert_eq!(parse(&[0x11]), Err(AacError::Truncated(1)));
+        assert_eq!(parse(&[0x16, 0x90]), Err(AacError::SampleRate));
+        assert_eq!(parse(&[0x17, 0x80, 0x00, 0x00, 0x10]), Err(AacError::SampleRate));
+        assert_eq!(parse(&[0x11; 65]), Err(AacError::TooLong(65)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(raw in proptest::collection::vec(any::<u8>(), 0..70)) {
+            let _ = parse(&raw);
+        }
     }
 }
