@@ -3,6 +3,23 @@
 
 use bytes::Bytes;
 
+/// FrameType values of a video tag.
+const KEYFRAME: u8 = 1;
+const GENERATED_KEYFRAME: u8 = 4;
+const COMMAND_FRAME: u8 = 5;
+/// CodecID of AVC.
+const CODEC_AVC: u8 = 7;
+/// SoundFormat of AAC.
+const SOUND_AAC: u8 = 10;
+/// Enhanced RTMP v2: the top bit of a video tag and the SoundFormat of an audio tag that say that a
+/// packet type and a FourCC follow; packet types that put something before the FourCC or none after.
+const EX_VIDEO_HEADER: u8 = 0x80;
+const SOUND_EX_HEADER: u8 = 9;
+const EX_METADATA: u8 = 4;
+const EX_VIDEO_MULTITRACK: u8 = 6;
+const EX_AUDIO_MULTITRACK: u8 = 5;
+const EX_MOD_EX: u8 = 7;
+
 /// The body of a video tag.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VideoTag {
@@ -64,14 +81,81 @@ pub enum FlvError {
 
 impl VideoTag {
     /// Reads the payload of an RTMP message of type 9.
-    pub fn parse(_body: &Bytes) -> Result<Self, FlvError> {
-        todo!()
+    pub fn parse(body: &Bytes) -> Result<Self, FlvError> {
+        let Some(&first) = body.first() else { return Ok(Self::Empty) };
+        if first & EX_VIDEO_HEADER != 0 {
+            if (first >> 4) & 0b111 == COMMAND_FRAME && first & 0x0F != EX_METADATA {
+                return Ok(Self::Command);
+            }
+            let four_cc = parse_four_cc(body, first & 0x0F, EX_VIDEO_MULTITRACK)?;
+            return Ok(Self::Unsupported(UnsupportedCodec::FourCc(four_cc)));
+        }
+        let (frame_type, codec_id) = (first >> 4, first & 0x0F);
+        if frame_type == COMMAND_FRAME {
+            return Ok(Self::Command);
+        }
+        if codec_id != CODEC_AVC {
+            return Ok(Self::Unsupported(UnsupportedCodec::VideoCodecId(codec_id)));
+        }
+        match *body.get(1).ok_or(FlvError::Truncated(body.len()))? {
+            // Encoders end the sequence with and without a composition time.
+            2 => return Ok(Self::AvcEndOfSequence),
+            0 | 1 => {}
+            other => return Err(FlvError::PacketType(other)),
+        }
+        let &[_, packet_type, a, b, c] =
+            body.first_chunk().ok_or(FlvError::Truncated(body.len()))?;
+        let payload = body.slice(5..);
+        Ok(match packet_type {
+            0 => Self::AvcSequenceHeader(payload),
+            _ => Self::AvcNalUnits {
+                keyframe: matches!(frame_type, KEYFRAME | GENERATED_KEYFRAME),
+                composition_time_ms: i32::from_be_bytes([a, b, c, 0]) >> 8,
+                payload,
+            },
+        })
     }
 }
 
 impl AudioTag {
     /// Reads the payload of an RTMP message of type 8.
-    pub fn parse(_body: &Bytes) -> Result<Self, FlvError> {
-        todo!()
+    pub fn parse(body: &Bytes) -> Result<Self, FlvError> {
+        let Some(&first) = body.first() else { return Ok(Self::Empty) };
+        match first >> 4 {
+            SOUND_AAC => match *body.get(1).ok_or(FlvError::Truncated(body.len()))? {
+                0 => Ok(Self::AacSequenceHeader(body.slice(2..))),
+                1 => Ok(Self::AacRaw(body.slice(2..))),
+                other => Err(FlvError::PacketType(other)),
+            },
+            SOUND_EX_HEADER => {
+                let four_cc = parse_four_cc(body, first & 0x0F, EX_AUDIO_MULTITRACK)?;
+                Ok(Self::Unsupported(UnsupportedCodec::FourCc(four_cc)))
+            }
+            other => Ok(Self::Unsupported(UnsupportedCodec::SoundFormat(other))),
+        }
     }
+}
+
+/// Finds the (first) FourCC of an Enhanced RTMP tag, behind its ModEx and multitrack bytes.
+fn parse_four_cc(body: &[u8], packet_type: u8, multitrack: u8) -> Result<[u8; 4], FlvError> {
+    let truncated = FlvError::Truncated(body.len());
+    let mut rest = &body[1..];
+    let mut packet_type = packet_type;
+    while packet_type == EX_MOD_EX {
+        let (&size, after) = rest.split_first().ok_or(truncated.clone())?;
+        let (size, after) = match (size, after) {
+            (255, [a, b, after @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])) + 1, after),
+            (255, _) => return Err(truncated),
+            (size, after) => (usize::from(size) + 1, after),
+        };
+        let [next, after @ ..] = after.get(size..).unwrap_or_default() else {
+            return Err(truncated);
+        };
+        packet_type = next & 0x0F;
+        rest = after;
+    }
+    if packet_type == multitrack {
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    rest.first_chunk().copied().ok_or(truncated)
 }
