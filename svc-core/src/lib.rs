@@ -1,10 +1,12 @@
 //! The chassis both services stand on: configuration, error kinds, telemetry, health, gRPC, drain.
 
+pub mod accept;
 pub mod config;
 pub mod drain;
 pub mod error;
 pub mod grpc;
 pub mod http;
 pub mod metrics;
+pub mod panics;
 pub mod tasks;
 pub mod telemetry;
