@@ -53,12 +53,8 @@ impl prometheus_client::collector::Collector for Uptime {
         use prometheus_client::encoding::EncodeMetric;
         let gauge = ConstGauge::new(self.0.elapsed().as_secs_f64());
         let help = "Time since the service was started";
-        let metric = encoder.encode_descriptor(
-            "rtmp2rtsp_uptime",
-            help,
-            Some(&Unit::Seconds),
-            gauge.metric_type(),
-        )?;
+        let metric =
+            encoder.encode_descriptor("uptime", help, Some(&Unit::Seconds), gauge.metric_type())?;
         gauge.encode(metric)
     }
 }

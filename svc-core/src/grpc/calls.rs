@@ -1,5 +1,5 @@
 //! What every call on a gRPC port goes through: a span under the caller's, a guard against panics, and counting by
-//! method and code when the response has ended.
+//! method and code when the response has ended. At the shutdown's cut, responses that still stream end as `UNAVAILABLE`.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
 use prost::Message as _;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field::Empty, info_span};
@@ -30,6 +31,9 @@ use crate::{
 /// Bounds of the histogram's buckets, in seconds: a unary call takes well under a millisecond on loopback, and
 /// StartStream waits for a node at most.
 const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// What the caller of a call that panicked is told.
+const PANICKED: &str = "the call failed; the log of the service says why";
 
 /// `/package.Service/Method` as service and method.
 pub(super) fn split_path(path: &str) -> (&str, &str) {
@@ -55,6 +59,7 @@ struct Instruments {
     panics: TaskPanics,
     /// Every path that is served, as a label: what a peer makes up is counted under one name.
     methods: Arc<BTreeMap<String, &'static str>>,
+    cut: CancellationToken,
 }
 
 /// Puts [`CallService`] around a port's routes.
@@ -65,7 +70,7 @@ pub(super) struct CallLayer {
 
 impl CallLayer {
     /// The layer, its instruments registered.
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics, cut: CancellationToken) -> Self {
         let calls = Family::default();
         let durations: Family<MethodLabel, Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
@@ -77,7 +82,7 @@ impl CallLayer {
         });
         let methods = Arc::new(known_methods());
         let panics = metrics.task_panics();
-        Self { instruments: Instruments { calls, durations, panics, methods } }
+        Self { instruments: Instruments { calls, durations, panics, methods, cut } }
     }
 }
 
@@ -149,7 +154,7 @@ where
                 Err(panic) => {
                     call.instruments.panics.count("grpc_call", &panic);
                     call.end(Code::Internal);
-                    Ok(Status::internal("the call failed; its log says why").into_http())
+                    Ok(Status::internal(PANICKED).into_http())
                 }
             }
         };
@@ -189,7 +194,8 @@ impl Call {
             self.end(code);
             return response;
         }
-        response.map(|body| Body::new(CallBody { body, call: self }))
+        let cut = Box::pin(self.instruments.cut.clone().cancelled_owned());
+        response.map(|body| Body::new(CallBody { body, cut, call: self }))
     }
 
     fn end(&mut self, code: Code) {
@@ -217,10 +223,24 @@ fn code_in(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// The body of a response, watched for its trailers, and guarded.
+/// The body of a response, watched for its trailers, guarded, and ended at the cut.
 struct CallBody {
     body: Body,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     call: Call,
+}
+
+impl CallBody {
+    /// Drops what would have followed; the trailers that end the response instead.
+    fn end_with(&mut self, status: &Status) -> Frame<Bytes> {
+        self.body = Body::empty();
+        let mut trailers = HeaderMap::new();
+        if status.add_header(&mut trailers).is_err() {
+            let code = HeaderValue::from(status.code() as i32);
+            trailers.insert("grpc-status", code);
+        }
+        Frame::trailers(trailers)
+    }
 }
 
 impl http_body::Body for CallBody {
@@ -235,11 +255,14 @@ impl http_body::Body for CallBody {
         let span = this.call.span.clone();
         let polled = guard(|| span.in_scope(|| Pin::new(&mut this.body).poll_frame(cx)));
         let frame = match polled {
-            Ok(poll) => ready!(poll),
+            Ok(Poll::Ready(frame)) => frame,
+            Ok(Poll::Pending) => {
+                ready!(this.cut.as_mut().poll(cx));
+                Some(Ok(this.end_with(&Status::unavailable("the service is shutting down"))))
+            }
             Err(panic) => {
                 this.call.instruments.panics.count("grpc_stream", &panic);
-                this.body = Body::empty();
-                Some(Err(Status::internal("the call failed; its log says why")))
+                Some(Ok(this.end_with(&Status::internal(PANICKED))))
             }
         };
         match &frame {

@@ -48,7 +48,7 @@ pub async fn bind(
     report(&reporter, services, ServingStatus::Serving).await;
     let routes = add_reflection(routes.add_service(health)).map_err(std::io::Error::other)?;
 
-    let calls = calls::CallLayer::new(metrics);
+    let calls = calls::CallLayer::new(metrics, shutdown.cutting().clone());
     let serve = async move {
         let cut = shutdown.cutting().clone();
         let mut server = Server::builder()

@@ -34,7 +34,9 @@ async fn health_follows_the_drain_and_the_port_closes_at_the_cut() {
     assert_eq!(check(&mut client, "a.Service").await, Ok(Answer::NotServing));
 
     shutdown.cut();
+    assert_eq!(watch.message().await.unwrap_err().code(), tonic::Code::Unavailable);
     served.await.unwrap();
+    let mut client = HealthClient::new(channel(&url).unwrap());
     assert_eq!(check(&mut client, "").await, Err(tonic::Code::Unavailable));
 }
 
