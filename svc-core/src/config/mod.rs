@@ -2,6 +2,17 @@
 //!
 //! One TOML file, then the environment (`RTMP2RTSP_RTMP_LISTEN`), then flags (`--rtmp-listen`), each over the one before.
 //! Unknown keys and impossible values are refused with the key's name, the value and what is allowed.
+//! [`KEYS`] is the one table of keys: the loader, the flags, `--help` and docs/config.md are all made from it.
+
+mod docs;
+mod keys;
+mod load;
+mod value;
+
+pub use docs::{markdown, to_toml};
+pub use keys::{KEYS, Key, SECTIONS};
+pub use load::{ConfigError, flags, from_flags, load};
+pub use value::{Rule, Value};
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -266,3 +277,6 @@ impl Default for LogConfig {
         Self { level: "info".into(), format: LogFormat::Text }
     }
 }
+
+#[cfg(test)]
+mod tests;

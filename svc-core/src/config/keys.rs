@@ -1,0 +1,276 @@
+//! The table of keys.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    Config,
+    value::{Field, Rule, Value},
+};
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its section.
+    pub section: &'static str,
+    /// Its name in the section.
+    pub name: &'static str,
+    /// What its value may be.
+    pub rule: Rule,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    pub(super) set: fn(&mut Config, &Value) -> bool,
+    pub(super) get: fn(&Config, &Rule) -> Value,
+}
+
+impl Key {
+    /// `section.name`
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+    /// The flag, without its dashes: `rtmp-listen`.
+    pub fn flag(&self) -> String {
+        format!("{}-{}", self.section, self.name).replace('_', "-")
+    }
+    /// The environment variable: `RTMP2RTSP_RTMP_LISTEN`.
+    pub fn env(&self) -> String {
+        format!("RTMP2RTSP_{}_{}", self.section, self.name).to_uppercase()
+    }
+    /// Its value in `config`.
+    pub fn get(&self, config: &Config) -> Value {
+        (self.get)(config, &self.rule)
+    }
+    /// Its default.
+    pub fn default(&self) -> Value {
+        self.get(&Config::default())
+    }
+}
+
+/// The sections, in the order of the documentation, and what they are about.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("ingest", "ingest-svc as a service"),
+    ("rtmp", "the RTMP listener"),
+    ("rtp", "RTP packets and the hop from ingest to publish"),
+    ("publish", "publish-svc as a node"),
+    ("ring", "the ring of each stream on the node"),
+    ("rtsp", "the RTSP server"),
+    ("registry", "where the registry is"),
+    ("log", "logs"),
+];
+
+macro_rules! key {
+    ($section:ident.$name:ident, $rule:expr, $doc:literal) => {
+        Key {
+            section: stringify!($section),
+            name: stringify!($name),
+            rule: $rule,
+            doc: $doc,
+            set: |config, value| match Field::from_value(value) {
+                Some(value) => {
+                    config.$section.$name = value;
+                    true
+                }
+                None => false,
+            },
+            get: |config, rule| config.$section.$name.to_value(rule),
+        }
+    };
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What waits for a peer: no shorter than a slow link's round trip, and no longer than anyone would wait.
+const PATIENCE: Rule = Rule::Time(span(100, HOUR));
+const HTTP: Rule = Rule::Url("http");
+/// A connection costs a descriptor and some tens of kilobytes.
+const CONNECTIONS: Rule = Rule::Count(1..=1_000_000);
+
+const fn span(from_ms: u64, to: Duration) -> RangeInclusive<Duration> {
+    Duration::from_millis(from_ms)..=to
+}
+
+/// All keys.
+pub const KEYS: &[Key] = &[
+    key!(
+        ingest.id,
+        Rule::Id,
+        "Names the process as an owner of streams. Empty: made at start from the host's name and a random suffix"
+    ),
+    key!(ingest.grpc_listen, Rule::Listen, "gRPC: StreamControl, health, reflection"),
+    key!(
+        ingest.http_listen,
+        Rule::Listen,
+        "HTTP: /start, /stop, /streams, /metrics, /livez, /readyz"
+    ),
+    key!(
+        ingest.advertise_grpc_url,
+        HTTP,
+        "Where nodes call this ingest's StreamControl. Empty: not announced"
+    ),
+    key!(
+        ingest.auto_start,
+        Rule::Switch,
+        "A publisher with a key that nobody started starts its stream by itself"
+    ),
+    key!(
+        ingest.hold,
+        Rule::Time(Duration::ZERO..=HOUR),
+        "How long a stream is HELD, its readers kept, after its publisher went away"
+    ),
+    key!(
+        ingest.track_wait,
+        Rule::Time(Duration::ZERO..=Duration::from_secs(30)),
+        "How long a stream waits for its second track before it goes on with one"
+    ),
+    key!(
+        ingest.drain_grace,
+        Rule::Time(Duration::ZERO..=HOUR),
+        "How long the service may take to drain at SIGTERM"
+    ),
+    key!(rtmp.listen, Rule::Listen, "RTMP"),
+    key!(rtmp.max_connections, CONNECTIONS, "RTMP connections at one time"),
+    key!(
+        rtmp.handshake_timeout,
+        PATIENCE,
+        "How long a client may take from connecting to publishing"
+    ),
+    key!(
+        rtmp.idle_timeout,
+        PATIENCE,
+        "A publisher that sends nothing for so long is closed, and its key is free again"
+    ),
+    key!(
+        rtmp.chunk_size,
+        Rule::Bytes(128..=65536),
+        "The chunk size of what is sent to RTMP clients"
+    ),
+    key!(
+        rtmp.max_message_bytes,
+        Rule::Bytes(65536..=16_777_215),
+        "The largest audio or video message taken"
+    ),
+    key!(
+        rtp.max_packet_size,
+        Rule::Bytes(256..=1460),
+        "The largest RTP packet, its header included"
+    ),
+    key!(rtp.bind_address, Rule::Ip, "The local address from which ingest sends RTP"),
+    key!(
+        rtp.sender_report_interval,
+        Rule::Time(span(100, Duration::from_secs(60))),
+        "Time between RTCP Sender Reports from ingest to a node"
+    ),
+    key!(
+        rtp.pacing_burst,
+        Rule::Count(1..=64),
+        "How many packets go out back to back before the pacer waits"
+    ),
+    key!(
+        rtp.reorder_window,
+        Rule::Time(Duration::ZERO..=SECOND),
+        "How long a node waits for a missing packet"
+    ),
+    key!(
+        publish.node_id,
+        Rule::Id,
+        "The node's id. Empty: made at start from the host's name and a random suffix"
+    ),
+    key!(publish.grpc_listen, Rule::Listen, "gRPC: StreamControl, Registry, health, reflection"),
+    key!(publish.http_listen, Rule::Listen, "HTTP: /metrics, /livez, /readyz"),
+    key!(publish.rtp_bind_address, Rule::Ip, "The local address on which RTP ports are bound"),
+    key!(
+        publish.rtp_address,
+        Rule::Ip,
+        "The address announced for RTP. Unspecified: the local address used towards the registry, or 127.0.0.1 if that is embedded"
+    ),
+    key!(
+        publish.rtp_port_min,
+        Rule::EvenPort { zero: false },
+        "The first RTP port of the node's range; RTCP is the next above each"
+    ),
+    key!(publish.rtp_port_max, Rule::Count(3..=65535), "The last port of the range, RTCP included"),
+    key!(
+        publish.advertise_rtsp_url,
+        Rule::Url("rtsp"),
+        "Announced for readers. Empty: made from rtp_address and rtsp.listen"
+    ),
+    key!(
+        publish.advertise_grpc_url,
+        HTTP,
+        "Announced for StreamControl. Empty: made from rtp_address and grpc_listen"
+    ),
+    key!(publish.leg_timeout, PATIENCE, "A leg on which nothing comes for so long is HELD"),
+    key!(
+        publish.drain_grace,
+        Rule::Time(Duration::ZERO..=HOUR),
+        "How long the service may take to drain at SIGTERM"
+    ),
+    key!(
+        ring.max_bytes,
+        Rule::Bytes(1 << 20..=1 << 32),
+        "What one stream keeps for its readers, in bytes of packets"
+    ),
+    key!(
+        ring.max_duration,
+        Rule::Time(span(500, Duration::from_secs(600))),
+        "What one stream keeps for its readers, in media time"
+    ),
+    key!(rtsp.listen, Rule::Listen, "RTSP"),
+    key!(
+        rtsp.rtp_port,
+        Rule::EvenPort { zero: true },
+        "The UDP port of RTP for all UDP readers; RTCP is the next. 0: any free pair"
+    ),
+    key!(
+        rtsp.udp,
+        Rule::Switch,
+        "Whether readers may play over UDP; else they are told 461 and use TCP"
+    ),
+    key!(rtsp.max_connections, CONNECTIONS, "RTSP connections at one time"),
+    key!(
+        rtsp.session_timeout,
+        Rule::Time(span(1000, HOUR)),
+        "A session that nothing renews for so long ends"
+    ),
+    key!(
+        rtsp.sender_report_interval,
+        Rule::Time(span(100, Duration::from_secs(60))),
+        "Time between RTCP Sender Reports to a reader"
+    ),
+    key!(
+        rtsp.describe_wait,
+        Rule::Time(Duration::ZERO..=Duration::from_secs(60)),
+        "How long DESCRIBE waits for the codec headers of a stream that is starting"
+    ),
+    key!(
+        rtsp.write_timeout,
+        PATIENCE,
+        "A reader to which nothing could be written for so long is dropped"
+    ),
+    key!(
+        rtsp.max_reader_age,
+        Rule::Time(span(100, HOUR)),
+        "How old what a reader is sent may be before it skips to the newest keyframe"
+    ),
+    key!(
+        registry.url,
+        HTTP,
+        "The registry. Empty: embedded in publish-svc; for ingest-svc alone http://127.0.0.1:50052"
+    ),
+    key!(
+        registry.ttl,
+        Rule::Time(span(1000, HOUR)),
+        "Embedded registry: how long a lease or node lives without a renewal"
+    ),
+    key!(
+        registry.rejected_port_rest,
+        Rule::Time(Duration::ZERO..=HOUR),
+        "Embedded registry: how long a port that a node could not bind is set aside"
+    ),
+    key!(
+        log.level,
+        Rule::Filter,
+        "What is logged: error, warn, info, debug, trace, also by part, such as info,publish_svc=debug"
+    ),
+    key!(log.format, Rule::Format, "Text for people, or one JSON object a line"),
+];

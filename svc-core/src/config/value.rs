@@ -1,0 +1,242 @@
+//! What a key's value may be, and how it is read and written.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use tracing_subscriber::EnvFilter;
+
+use super::LogFormat;
+
+/// What a key's value may be.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// `address:port` to listen on; port 0: any free one.
+    Listen,
+    /// An IP address.
+    Ip,
+    /// `true` or `false`.
+    Switch,
+    /// A number.
+    Count(RangeInclusive<u64>),
+    /// An even port number, or 0 as well if so said.
+    EvenPort {
+        /** Whether 0 is allowed, for any free pair. */
+        zero: bool,
+    },
+    /// A number of bytes, `65536` or `"64KiB"`.
+    Bytes(RangeInclusive<u64>),
+    /// A duration, such as `"10s"` or `"500ms"`.
+    Time(RangeInclusive<Duration>),
+    /// `scheme://host:port`, or empty.
+    Url(&'static str),
+    /// 1 to 128 letters, digits, `.`, `_`, `-`; or empty.
+    Id,
+    /// A `tracing` filter.
+    Filter,
+    /// `text` or `json`.
+    Format,
+}
+
+/// A value that its key's [`Rule`] allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A socket address.
+    Listen(SocketAddr),
+    /// An IP address.
+    Ip(IpAddr),
+    /// A switch.
+    Switch(bool),
+    /// A number, also of a port.
+    Number(u64),
+    /// A number of bytes.
+    Bytes(u64),
+    /// A duration.
+    Time(Duration),
+    /// Text, also of a URL or filter.
+    Text(String),
+    /// A log format.
+    Format(LogFormat),
+}
+
+/// The longest id, as that of a stream key.
+const MAX_ID_CHARS: usize = 128;
+
+impl Rule {
+    /// What is allowed, for people.
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Listen => "an address and port, such as 0.0.0.0:1935 or [::1]:0".into(),
+            Self::Ip => "an IP address".into(),
+            Self::Switch => "true or false".into(),
+            Self::Count(range) => format!("a number from {} to {}", range.start(), range.end()),
+            Self::EvenPort { zero: false } => "an even port from 2 to 65534".into(),
+            Self::EvenPort { zero: true } => "an even port from 0 to 65534".into(),
+            Self::Bytes(range) => format!(
+                "bytes, from {} to {}, as a number or such as \"64KiB\"",
+                show_bytes(*range.start()),
+                show_bytes(*range.end())
+            ),
+            Self::Time(range) => format!(
+                "a duration from {} to {}, such as \"10s\" or \"500ms\"",
+                show_time(*range.start()),
+                show_time(*range.end())
+            ),
+            Self::Url(scheme) => format!("{scheme}://host:port, or empty"),
+            Self::Id => {
+                format!("up to {MAX_ID_CHARS} letters, digits, \".\", \"_\", \"-\", or empty")
+            }
+            Self::Filter => "a filter such as info or info,publish_svc=debug".into(),
+            Self::Format => "text or json".into(),
+        }
+    }
+
+    /// Reads a value; `None` if it is not allowed.
+    pub fn parse(&self, text: &str) -> Option<Value> {
+        match self {
+            Self::Listen => text.parse().ok().map(Value::Listen),
+            Self::Ip => text.parse().ok().map(Value::Ip),
+            Self::Switch => text.parse().ok().map(Value::Switch),
+            Self::Count(range) => {
+                text.parse().ok().filter(|n| range.contains(n)).map(Value::Number)
+            }
+            Self::EvenPort { zero } => text
+                .parse::<u16>()
+                .ok()
+                .filter(|port| port.is_multiple_of(2) && (*zero || *port != 0))
+                .map(|port| Value::Number(port.into())),
+            Self::Bytes(range) => parse_bytes(text).filter(|n| range.contains(n)).map(Value::Bytes),
+            Self::Time(range) => humantime::parse_duration(text)
+                .ok()
+                .filter(|time| range.contains(time))
+                .map(Value::Time),
+            Self::Url(scheme) => is_url(scheme, text).then(|| Value::Text(text.into())),
+            Self::Id => is_id(text).then(|| Value::Text(text.into())),
+            Self::Filter => EnvFilter::builder().parse(text).ok().map(|_| Value::Text(text.into())),
+            Self::Format => match text {
+                "text" => Some(Value::Format(LogFormat::Text)),
+                "json" => Some(Value::Format(LogFormat::Json)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Value {
+    /// As [`Rule::parse`] reads it.
+    pub fn show(&self) -> String {
+        match self {
+            Self::Listen(address) => address.to_string(),
+            Self::Ip(address) => address.to_string(),
+            Self::Switch(on) => on.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Bytes(bytes) => show_bytes(*bytes),
+            Self::Time(time) => show_time(*time),
+            Self::Text(text) => text.clone(),
+            Self::Format(LogFormat::Text) => "text".into(),
+            Self::Format(LogFormat::Json) => "json".into(),
+        }
+    }
+
+    /// As it stands in the file.
+    pub fn to_toml(&self) -> toml::Value {
+        match self {
+            Self::Switch(on) => (*on).into(),
+            Self::Number(number) => i64::try_from(*number).unwrap_or(i64::MAX).into(),
+            Self::Listen(_)
+            | Self::Ip(_)
+            | Self::Bytes(_)
+            | Self::Time(_)
+            | Self::Text(_)
+            | Self::Format(_) => self.show().into(),
+        }
+    }
+}
+
+/// Units of sizes, the largest first.
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+fn show_bytes(bytes: u64) -> String {
+    let unit = UNITS.into_iter().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
+    match unit {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    for (name, unit) in UNITS {
+        if let Some(number) = text.strip_suffix(name) {
+            return number.trim_end().parse::<u64>().ok()?.checked_mul(unit);
+        }
+    }
+    text.parse().ok()
+}
+
+fn show_time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+fn is_url(scheme: &str, text: &str) -> bool {
+    let authority = || {
+        let uri = text.parse::<http::Uri>().ok()?;
+        let authority = uri.authority()?;
+        let plain = uri.scheme_str() == Some(scheme)
+            && matches!(uri.path(), "" | "/")
+            && uri.query().is_none();
+        (plain && !authority.as_str().contains('@') && authority.port_u16().is_some()).then_some(())
+    };
+    text.is_empty() || authority().is_some()
+}
+
+fn is_id(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.len() <= MAX_ID_CHARS && text.chars().all(allowed)
+}
+
+/// A field's type, as it goes into and comes out of a [`Value`].
+pub(super) trait Field: Sized {
+    /// From a value that the key's rule allowed; `None` if the rule does not fit the field.
+    fn from_value(value: &Value) -> Option<Self>;
+    /// As a value for `rule`.
+    fn to_value(&self, rule: &Rule) -> Value;
+}
+
+macro_rules! field {
+    ($($type:ty: $variant:ident),+) => {$(
+        impl Field for $type {
+            fn from_value(value: &Value) -> Option<Self> {
+                if let Value::$variant(value) = value { Some(value.clone()) } else { None }
+            }
+            fn to_value(&self, _rule: &Rule) -> Value {
+                Value::$variant(self.clone())
+            }
+        }
+    )+};
+}
+field!(SocketAddr: Listen, IpAddr: Ip, bool: Switch, Duration: Time, String: Text, LogFormat: Format);
+
+macro_rules! number {
+    ($($type:ty),+) => {$(
+        impl Field for $type {
+            fn from_value(value: &Value) -> Option<Self> {
+                if let Value::Number(number) | Value::Bytes(number) = value {
+                    (*number).try_into().ok()
+                } else {
+                    None
+                }
+            }
+            fn to_value(&self, rule: &Rule) -> Value {
+                let number = u64::try_from(*self).unwrap_or(u64::MAX);
+                if matches!(rule, Rule::Bytes(_)) {
+                    Value::Bytes(number)
+                } else {
+                    Value::Number(number)
+                }
+            }
+        }
+    )+};
+}
+number!(u16, u32, usize);
