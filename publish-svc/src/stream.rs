@@ -3,7 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, atomic::AtomicU32},
+    ops::Deref,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -96,12 +100,43 @@ pub(crate) struct ReaderEntry {
 
 impl Readers {
     /// Adds a reader; it is taken out when the guard is dropped.
-    pub(crate) fn add(self: &Arc<Self>, _entry: ReaderEntry) {
-        todo!("returns a guard; owned by the RTSP side")
+    pub(crate) fn add(self: &Arc<Self>, entry: ReaderEntry) -> ReaderGuard {
+        let entry = Arc::new(entry);
+        self.by_id.lock().unwrap_or_else(|e| e.into_inner()).insert(entry.id, entry.clone());
+        self.changed.send_modify(|changes| *changes += 1);
+        ReaderGuard { readers: self.clone(), entry }
     }
     /// All readers, in the order of their ids.
     pub(crate) fn list(&self) -> Vec<Arc<ReaderEntry>> {
         self.by_id.lock().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()
+    }
+}
+
+/// A reader in the table, for as long as this lives.
+pub(crate) struct ReaderGuard {
+    readers: Arc<Readers>,
+    entry: Arc<ReaderEntry>,
+}
+
+impl ReaderGuard {
+    /// Says whether it plays now.
+    pub(crate) fn set_playing(&self, playing: bool) {
+        self.entry.playing.store(playing, Ordering::Relaxed);
+        self.readers.changed.send_modify(|changes| *changes += 1);
+    }
+}
+
+impl Deref for ReaderGuard {
+    type Target = ReaderEntry;
+    fn deref(&self) -> &ReaderEntry {
+        &self.entry
+    }
+}
+
+impl Drop for ReaderGuard {
+    fn drop(&mut self) {
+        self.readers.by_id.lock().unwrap_or_else(|e| e.into_inner()).remove(&self.entry.id);
+        self.readers.changed.send_modify(|changes| *changes += 1);
     }
 }
 

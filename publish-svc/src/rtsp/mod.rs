@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use svc_core::{config::RtspConfig, drain::Shutdown, tasks::Tasks};
+use svc_core::{config::RtspConfig, drain::Shutdown, metrics::Metrics, tasks::Tasks};
 
 use crate::{service::StartError, stream::StreamSource};
 
@@ -16,6 +16,7 @@ impl Server {
     pub(crate) async fn bind(
         _config: &RtspConfig,
         _streams: Arc<dyn StreamSource>,
+        _metrics: &Metrics,
         _tasks: Tasks,
     ) -> Result<Self, StartError> {
         todo!()
