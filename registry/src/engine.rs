@@ -78,6 +78,9 @@ pub enum RegistryError {
         /// What is wrong with it.
         problem: String,
     },
+    /// One of the registry's own limits is reached.
+    #[error("the registry is full: {0}")]
+    Full(String),
     /// The registry cannot be reached.
     #[error("the registry cannot be reached: {0}")]
     Unavailable(String),
@@ -89,8 +92,9 @@ impl From<RegistryError> for ApiError {
     }
 }
 
-/// A stream of changes.
-pub type Watch = std::pin::Pin<Box<dyn Stream<Item = WatchEvent> + Send>>;
+/// A snapshot, then changes. After an error it is over: watch anew ([`RegistryError::Full`]: the
+/// watcher was too slow; [`RegistryError::Unavailable`]: the registry is gone).
+pub type Watch = std::pin::Pin<Box<dyn Stream<Item = Result<WatchEvent, RegistryError>> + Send>>;
 
 /// A store of leases. `crate::conformance` says by tests what each call must hold to.
 #[async_trait]
