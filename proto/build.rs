@@ -21,6 +21,10 @@ fn main() -> Result<(), Error> {
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
     // Canonical proto3 JSON on the same types, for ingest-svc's HTTP calls.
-    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".rtmp2rtsp"])?;
+    // Field names as in the protos: what a script reads is named like what it sends.
+    pbjson_build::Builder::new()
+        .register_descriptors(&encoded)?
+        .preserve_proto_field_names()
+        .build(&[".rtmp2rtsp"])?;
     Ok(())
 }

@@ -1,11 +1,48 @@
 //! Config → bind → run.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
-use svc_core::{config::Config, drain::Shutdown};
+use proto::v1::stream_control_server::{SERVICE_NAME, StreamControlServer};
+use registry::{Engine, LeaseKeeper, LostLease};
+use svc_core::{
+    config::{Config, RtmpConfig},
+    drain::Shutdown,
+    grpc, http,
+    metrics::Metrics,
+    tasks::Tasks,
+};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tracing::{Instrument, info, warn};
+
+use crate::{
+    control::Control, http::router, metrics::Instruments, rtmp, stream::Context, streams::Table,
+};
+
+/// Lost leases that wait to be told to their streams; the keeper waits when there are more.
+const MAX_LOST: usize = 1024;
+
+/// What serves a port.
+type Serve = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The bound service.
-pub struct Ingest {}
+pub struct Ingest {
+    addresses: Addresses,
+    rtmp: TcpListener,
+    rtmp_config: RtmpConfig,
+    drain_grace: std::time::Duration,
+    servers: [(&'static str, Serve); 2],
+    keep_leases: Serve,
+    stop_keeping: CancellationToken,
+    lost: mpsc::Receiver<LostLease>,
+    table: Arc<Table>,
+    tasks: Tasks,
+    /// Of the streams and publishers.
+    shutdown: Shutdown,
+    /// Of the gRPC and HTTP ports, which outlive the drain.
+    ports: Shutdown,
+}
 
 /// Where the service listens, ports 0 resolved.
 #[derive(Clone, Debug)]
@@ -31,19 +68,154 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The registry's URL is none.
+    #[error("registry.url = {url:?}: {source}")]
+    Registry {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        source: registry::RegistryError,
+    },
 }
 
 impl Ingest {
     /// Takes all sockets. `registry_url` is "http://host:port"; the registry need not be there yet.
-    pub async fn bind(_config: &Config, _registry_url: &str) -> Result<Self, StartError> {
-        todo!()
+    pub async fn bind(config: &Config, registry_url: &str) -> Result<Self, StartError> {
+        let client = registry::Client::new(registry_url)
+            .map_err(|source| StartError::Registry { url: registry_url.to_owned(), source })?;
+        let _ = client;
+        let engine: Arc<dyn Engine> = todo!("the client is no engine yet");
+        #[allow(unreachable_code)]
+        Self::bind_with(config, engine).await
     }
+
+    /// Takes all sockets, over any lease book.
+    pub(crate) async fn bind_with(
+        config: &Config,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Self, StartError> {
+        let metrics = Metrics::new("ingest-svc");
+        let tasks = Tasks::new(&metrics);
+        let (shutdown, ports) = (Shutdown::new(), Shutdown::new());
+        let (lost_sender, lost) = mpsc::channel(MAX_LOST);
+        let stop_keeping = CancellationToken::new();
+        let (keeper, keep_leases) = LeaseKeeper::new(
+            engine,
+            owner_id(&config.ingest.id),
+            config.ingest.advertise_grpc_url.clone(),
+            lost_sender,
+            stop_keeping.clone(),
+        );
+        let table = Table::new(Context {
+            ingest: config.ingest.clone(),
+            rtp: config.rtp.clone(),
+            keeper,
+            tasks: tasks.clone(),
+            metrics: Instruments::new(&metrics),
+            shutdown: shutdown.clone(),
+        });
+        let control = Control::new(table.clone(), tasks.clone(), shutdown.clone());
+        let listen = config.rtmp.listen;
+        let rtmp = TcpListener::bind(listen).await.map_err(refused("rtmp.listen", listen))?;
+        let rtmp_address = rtmp.local_addr().map_err(refused("rtmp.listen", listen))?;
+        let listen = config.ingest.grpc_listen;
+        let routes = Routes::new(StreamControlServer::new(control.clone()));
+        let services = &[SERVICE_NAME];
+        let (grpc, serve_grpc) = grpc::bind(listen, &metrics, routes, services, ports.clone())
+            .await
+            .map_err(refused("ingest.grpc_listen", listen))?;
+        let listen = config.ingest.http_listen;
+        let (http, serve_http) = http::bind(listen, metrics, router(control), ports.clone())
+            .await
+            .map_err(refused("ingest.http_listen", listen))?;
+        Ok(Self {
+            addresses: Addresses { rtmp: rtmp_address, grpc, http },
+            rtmp,
+            rtmp_config: config.rtmp.clone(),
+            drain_grace: config.ingest.drain_grace,
+            servers: [("grpc", Box::pin(serve_grpc)), ("http", Box::pin(serve_http))],
+            keep_leases: Box::pin(keep_leases),
+            stop_keeping,
+            lost,
+            table,
+            tasks,
+            shutdown,
+            ports,
+        })
+    }
+
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
-        todo!()
+        self.addresses.clone()
     }
-    /// Serves until drained or cut.
-    pub async fn run(self, _shutdown: Shutdown) {
-        todo!()
+
+    /// Serves until drained or cut. Draining: no publisher is taken, those that are there are ended, leases are released, all
+    /// within `ingest.drain_grace`; then the gRPC and HTTP ports close.
+    pub async fn run(self, shutdown: Shutdown) {
+        // The keeper and the ports outlive the streams, so they are joined by themselves.
+        let keeping = tokio::spawn(self.keep_leases);
+        let servers = self.servers.map(|(name, serve)| {
+            tokio::spawn(serve.instrument(tracing::info_span!("server", port = name)))
+        });
+        let sink = self.table.clone();
+        let rtmp = rtmp::serve(
+            self.rtmp,
+            self.rtmp_config,
+            sink,
+            self.tasks.clone(),
+            self.shutdown.clone(),
+        );
+        self.tasks.spawn("rtmp_listener", rtmp);
+        let (table, mut lost) = (self.table.clone(), self.lost);
+        let told = self.shutdown.clone();
+        self.tasks.spawn("lost_leases", async move {
+            loop {
+                tokio::select! {
+                    () = told.draining().cancelled() => return,
+                    lost = lost.recv() => match lost {
+                        Some(lost) => table.lease_lost(lost).await,
+                        None => return,
+                    },
+                }
+            }
+        });
+
+        shutdown.draining().cancelled().await;
+        info!("ingest-svc drains");
+        self.ports.start_drain();
+        self.shutdown.start_drain();
+        let drained = async {
+            self.tasks.join().await;
+            self.stop_keeping.cancel();
+            let _ = keeping.await;
+        };
+        tokio::select! {
+            () = drained => info!("ingest-svc is drained"),
+            () = tokio::time::sleep(self.drain_grace) => warn!("ingest-svc is cut: the drain took too long"),
+            () = shutdown.cutting().cancelled() => warn!("ingest-svc is cut"),
+        }
+        self.stop_keeping.cancel();
+        self.shutdown.cut();
+        self.ports.cut();
+        for server in servers {
+            let _ = server.await;
+        }
     }
+}
+
+fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::Bind { key, address, source }
+}
+
+/// The configured id, or one that no other process has: host name and a random suffix.
+fn owner_id(configured: &str) -> String {
+    if !configured.is_empty() {
+        return configured.to_owned();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "ingest",
+        host => host,
+    };
+    format!("{host}-{:08x}", rand::random::<u32>())
 }

@@ -1,0 +1,257 @@
+//! A leg that is up: access units through the pacer into the socket, Sender Reports, Receiver Reports.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use media::{NtpTime, codec::MediaKind};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info_span, trace, warn};
+
+use super::{
+    Backlog, LegConfig,
+    pacer::{PacedRun, Pacer},
+    reports::Reports,
+    socket::{LegSockets, Sent},
+};
+use crate::{
+    metrics::Drop as Dropped,
+    stream::{LegStatus, Track, Unit},
+};
+
+/// So many ICMP port unreachables, none of them longer than [`REFUSED_MEMORY`] after the one before, say that the node is gone.
+/// A node that rebinds its port sends one or two. While a stream is HELD the reports of two tracks are refused every 2 s.
+const MAX_REFUSED: u32 = 5;
+/// See [`MAX_REFUSED`].
+const REFUSED_MEMORY: Duration = Duration::from_secs(5);
+/// The largest RTCP compound that is read; more than any datagram of Ethernet.
+const RTCP_BUFFER_BYTES: usize = 2048;
+/// Runs that are sent before others of the task get their turn.
+const SEND_BUDGET: usize = 64;
+
+/// Why a leg is no longer carried.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The node's port is closed.
+    #[error("the node's RTP port is closed")]
+    Refused,
+    /// A socket is of no more use.
+    #[error("the leg's socket: {0}")]
+    Socket(io::ErrorKind),
+    /// The stream is gone.
+    #[error("the stream ended")]
+    StreamGone,
+}
+
+/// See the module.
+pub(super) struct Carrier<'a> {
+    config: &'a LegConfig,
+    sockets: &'a LegSockets,
+    tracks: &'a [Track],
+    status: &'a LegStatus,
+    pacer: Pacer,
+    reports: Reports,
+    reported: bool,
+    sent_any: bool,
+    blocked: bool,
+    /// The pacer is full: video is left out until the next keyframe.
+    behind: bool,
+    refused: u32,
+    refused_at: Instant,
+    queued_bytes: i64,
+}
+
+impl<'a> Carrier<'a> {
+    pub(super) fn new(
+        config: &'a LegConfig,
+        sockets: &'a LegSockets,
+        tracks: &'a [Track],
+        status: &'a LegStatus,
+    ) -> Self {
+        Self {
+            config,
+            sockets,
+            tracks,
+            status,
+            pacer: Pacer::new(config.rtp.pacing_burst),
+            reports: Reports::new(config.cname.clone()),
+            reported: false,
+            sent_any: false,
+            blocked: false,
+            behind: false,
+            refused: 0,
+            refused_at: Instant::now(),
+            queued_bytes: 0,
+        }
+    }
+
+    /// Carries until the leg breaks. Cancel it by dropping.
+    pub(super) async fn run(&mut self, backlog: Backlog) -> Broken {
+        let Backlog { units, mut feed } = backlog;
+        for unit in units {
+            self.push(&unit);
+        }
+        let mut reports = interval(self.config.rtp.sender_report_interval);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reports.reset();
+        let mut buffer = vec![0; RTCP_BUFFER_BYTES];
+        loop {
+            let pace_at = match self.flush() {
+                Ok(pace_at) => pace_at,
+                Err(broken) => return broken,
+            };
+            tokio::select! {
+                unit = feed.recv() => match unit {
+                    Some(unit) => self.push(&unit),
+                    None => return Broken::StreamGone,
+                },
+                () = sleep_until(pace_at.unwrap_or_else(Instant::now).into()), if pace_at.is_some() => {}
+                writable = self.sockets.writable(), if self.blocked => match writable {
+                    Ok(()) => self.blocked = false,
+                    Err(error) => return Broken::Socket(error.kind()),
+                },
+                received = self.sockets.receive_rtcp(&mut buffer) => match received {
+                    Ok(length) => self.read_report(&buffer[..length]),
+                    Err(error) => if let Err(broken) = self.rtcp_error(&error) { return broken },
+                },
+                _ = reports.tick() => if let Err(broken) = self.report() { return broken },
+            }
+        }
+    }
+
+    fn push(&mut self, unit: &Arc<Unit>) {
+        if self.behind && !unit.keyframe {
+            self.config.metrics.drop(Dropped::LegBehind, 1);
+            return;
+        }
+        let pushed = self.pacer.push(unit.kind, &unit.packets, self.sockets.max_segments());
+        self.behind = pushed.is_err();
+        if self.behind {
+            self.config.metrics.drop(Dropped::LegBehind, 1);
+        }
+    }
+
+    /// Sends what may go out now; when to come back for the rest.
+    fn flush(&mut self) -> Result<Option<Instant>, Broken> {
+        let mut budget = SEND_BUDGET;
+        while !self.blocked && budget > 0 {
+            let Some(run) = self.pacer.poll(Instant::now()) else { break };
+            if !self.reported {
+                self.report()?;
+            }
+            self.send(run)?;
+            budget -= 1;
+        }
+        let queued = self.pacer.queued_bytes() as i64;
+        self.config.metrics.pacer_bytes.inc_by(queued - self.queued_bytes);
+        self.queued_bytes = queued;
+        Ok(if self.blocked { None } else { self.pacer.poll_timeout() })
+    }
+
+    fn send(&mut self, run: PacedRun) -> Result<(), Broken> {
+        let mut refused = 0;
+        let sent = self.sockets.send(&run.run, &mut refused);
+        self.note_refused(refused)?;
+        let metrics = &self.config.metrics;
+        match sent {
+            Sent::All => {
+                metrics.sends.inc();
+                metrics.packets.inc_by(run.run.packets.into());
+                metrics.packet_bytes.inc_by(run.run.data.len() as u64);
+                self.status.packets_sent.fetch_add(run.run.packets.into(), Relaxed);
+                self.reports.count(run.kind, &run.run);
+                if !std::mem::replace(&mut self.sent_any, true) {
+                    info_span!("first_rtp_packet", kind = kind_label(run.kind)).in_scope(|| {
+                        debug!(to = %self.sockets.rtp_address(), "RTP flows");
+                    });
+                }
+            }
+            Sent::Blocked => {
+                self.pacer.put_back(run);
+                self.blocked = true;
+            }
+            Sent::Failed(kind) => {
+                metrics.drop(Dropped::SendFailed, run.run.packets.into());
+                debug!(%kind, packets = run.run.packets, "packets could not be sent");
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the Sender Reports, as soon as the stream has a clock.
+    fn report(&mut self) -> Result<(), Broken> {
+        let Some(&origin) = self.config.origin.get() else { return Ok(()) };
+        let compounds: Vec<_> =
+            self.reports.sender_reports(self.tracks, origin, wall_clock()).collect();
+        for compound in compounds {
+            if let Err(error) = self.sockets.send_rtcp(&compound) {
+                self.rtcp_error(&error)?;
+            }
+        }
+        self.reported = true;
+        Ok(())
+    }
+
+    fn read_report(&mut self, compound: &[u8]) {
+        let Some(reception) = Reports::reception(compound, self.tracks, wall_clock()) else {
+            return;
+        };
+        // The node is there.
+        self.refused = 0;
+        self.status.fraction_lost.store(reception.fraction_lost.into(), Relaxed);
+        if let Some(round_trip) = reception.round_trip {
+            self.status.round_trip_ns.store(round_trip.as_nanos().max(1) as u64, Relaxed);
+        }
+        trace!(?reception, "receiver report");
+    }
+
+    fn rtcp_error(&mut self, error: &io::Error) -> Result<(), Broken> {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => self.note_refused(1),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+            kind => {
+                warn!(%error, to = %self.sockets.rtcp_address(), "RTCP of a leg");
+                Err(Broken::Socket(kind))
+            }
+        }
+    }
+
+    fn note_refused(&mut self, count: u32) -> Result<(), Broken> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.config.metrics.sends_refused.inc_by(count.into());
+        let now = Instant::now();
+        if now.duration_since(self.refused_at) > REFUSED_MEMORY {
+            self.refused = 0;
+        }
+        self.refused_at = now;
+        self.refused += count;
+        if self.refused >= MAX_REFUSED { Err(Broken::Refused) } else { Ok(()) }
+    }
+
+    /// Tells the node that the sources leave.
+    pub(super) fn say_bye(&self) {
+        let _ = self.sockets.send_rtcp(&self.reports.bye(self.tracks));
+    }
+}
+
+impl Drop for Carrier<'_> {
+    fn drop(&mut self) {
+        self.config.metrics.pacer_bytes.dec_by(self.queued_bytes);
+    }
+}
+
+fn kind_label(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Video => "video",
+        MediaKind::Audio => "audio",
+    }
+}
+
+/// The wall-clock time now.
+pub(crate) fn wall_clock() -> NtpTime {
+    NtpTime::from_unix(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,161 @@
+//! All instruments of ingest-svc.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+};
+use svc_core::metrics::Metrics;
+
+/// Why a publisher was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub(crate) enum Refused {
+    /// The key cannot be a stream key.
+    InvalidKey,
+    /// Only armed keys get in, and this one is not.
+    NotArmed,
+    /// Another publishes under the key.
+    Live,
+    /// There are as many streams as there can be.
+    TooManyStreams,
+    /// The registry granted no leg.
+    NoLeg,
+    /// The stream or the service is ending.
+    Ending,
+}
+
+/// Pictures or sound.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub(crate) enum Kind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// Why media was not sent on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub(crate) enum Drop {
+    /// The tag could not be read.
+    Malformed,
+    /// Its codec is not carried.
+    Unsupported,
+    /// It came before its codec header or first keyframe, or at another clock rate.
+    Unusable,
+    /// The leg was too far behind.
+    LegBehind,
+    /// The system did not take the packets.
+    SendFailed,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RefusedLabel {
+    reason: Refused,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct DropLabel {
+    reason: Drop,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct KindLabel {
+    kind: Kind,
+}
+
+/// The instruments; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Instruments {
+    /// Streams there are.
+    pub(crate) streams: Gauge,
+    /// Publishers that publish now.
+    pub(crate) publishers: Gauge,
+    /// Publishers that were let in.
+    pub(crate) published: Counter,
+    /// Media messages received.
+    pub(crate) messages: Counter,
+    /// Bytes of media received.
+    pub(crate) media_bytes: Counter,
+    /// Keyframes.
+    pub(crate) keyframes: Counter,
+    /// Jumps of publishers' clocks that were taken out.
+    pub(crate) clock_jumps: Counter,
+    /// Audio clocks that were set anew.
+    pub(crate) audio_reanchored: Counter,
+    /// GOPs too large for the cache.
+    pub(crate) gops_overflowed: Counter,
+    /// Legs on which RTP flows.
+    pub(crate) legs: Gauge,
+    /// Legs that were brought up.
+    pub(crate) legs_established: Counter,
+    /// Attempts to bring up a leg that failed.
+    pub(crate) leg_failures: Counter,
+    /// Ports that a node could not bind.
+    pub(crate) ports_rejected: Counter,
+    /// RTP packets sent.
+    pub(crate) packets: Counter,
+    /// Bytes of RTP packets sent.
+    pub(crate) packet_bytes: Counter,
+    /// Sends of RTP (one system call each).
+    pub(crate) sends: Counter,
+    /// ICMP port unreachable from nodes.
+    pub(crate) sends_refused: Counter,
+    /// Bytes that wait in pacers.
+    pub(crate) pacer_bytes: Gauge,
+    access_units: Family<KindLabel, Counter>,
+    refused: Family<RefusedLabel, Counter>,
+    dropped: Family<DropLabel, Counter>,
+}
+
+impl Instruments {
+    /// The instruments, registered.
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let this = Self::default();
+        let i = this.clone();
+        metrics.register(|r| {
+            r.register("ingest_streams", "Streams", i.streams);
+            r.register("ingest_publishers", "Publishers that publish now", i.publishers);
+            r.register("ingest_published", "Publishers that were let in", i.published);
+            r.register("ingest_publishers_refused", "Publishers that were refused", i.refused);
+            r.register("ingest_messages", "RTMP media messages received", i.messages);
+            r.register("ingest_media_bytes", "Bytes of RTMP media received", i.media_bytes);
+            r.register("ingest_access_units", "Access units packetized", i.access_units);
+            r.register("ingest_keyframes", "Keyframes packetized", i.keyframes);
+            r.register("ingest_dropped", "Tags or access units not sent on", i.dropped);
+            let help = "Jumps of publishers' clocks that were taken out";
+            r.register("ingest_clock_jumps", help, i.clock_jumps);
+            let help = "Audio clocks set anew after drifting";
+            r.register("ingest_audio_reanchored", help, i.audio_reanchored);
+            let help = "GOPs too large to be kept for new legs";
+            r.register("ingest_gops_overflowed", help, i.gops_overflowed);
+            r.register("ingest_legs", "Legs on which RTP flows", i.legs);
+            r.register("ingest_legs_established", "Legs brought up", i.legs_established);
+            let help = "Failed attempts to bring up a leg";
+            r.register("ingest_leg_failures", help, i.leg_failures);
+            r.register("ingest_ports_rejected", "Ports a node could not bind", i.ports_rejected);
+            r.register("ingest_rtp_packets", "RTP packets sent", i.packets);
+            r.register("ingest_rtp_bytes", "Bytes of RTP packets sent", i.packet_bytes);
+            r.register("ingest_rtp_sends", "System calls that sent RTP", i.sends);
+            let help = "Sends answered by ICMP port unreachable";
+            r.register("ingest_rtp_refused", help, i.sends_refused);
+            r.register("ingest_pacer_queued_bytes", "Bytes that wait in pacers", i.pacer_bytes);
+        });
+        this
+    }
+
+    /// A publisher was refused.
+    pub(crate) fn refuse(&self, reason: Refused) {
+        self.refused.get_or_create(&RefusedLabel { reason }).inc();
+    }
+
+    /// The counter of access units of a kind.
+    pub(crate) fn access_units(&self, kind: Kind) -> Counter {
+        self.access_units.get_or_create_owned(&KindLabel { kind })
+    }
+
+    /// Media was not sent on.
+    pub(crate) fn drop(&self, reason: Drop, count: u32) {
+        if count > 0 {
+            self.dropped.get_or_create(&DropLabel { reason }).inc_by(count.into());
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! One stream: its publisher, its pipeline, its legs.
+//!
+//! An [`Actor`] owns all of it in one task; what others may see of it stands in [`StreamStatus`].
+
+mod actor;
+mod gop;
+mod pipeline;
+mod status;
+mod timeline;
+mod track;
+
+use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
+
+pub(crate) use actor::{Actor, Command, Context, bring_up_span};
+pub(crate) use pipeline::Track;
+pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus, lease_to_proto};
+use {
+    gop::GopCache,
+    pipeline::{Pipeline, PipelineConfig},
+    timeline::StreamTimeline,
+    track::TrackIdentity,
+};
+
+/// An access unit, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    /// Its track.
+    pub(crate) kind: MediaKind,
+    /// It holds an IDR.
+    pub(crate) keyframe: bool,
+    /// Its decoding time on the stream's timeline.
+    pub(crate) time: MediaTime,
+    /// Its packets.
+    pub(crate) packets: PacketBatch,
+}

@@ -1,0 +1,256 @@
+//! What others may see of a stream, and how it looks in the API.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use media::{StreamKey, codec::CodecConfig};
+use proto::v1;
+use registry::Lease;
+use tokio::sync::watch;
+
+use super::Track;
+
+/// Tells of a change in any stream; watchers then look at what changed.
+pub(crate) type Changed = Arc<watch::Sender<u64>>;
+
+/// See the module. Written by the stream's actor and legs, read by anyone.
+pub(crate) struct StreamStatus {
+    /// Its key.
+    pub(crate) key: StreamKey,
+    /// Tells it from earlier streams of the same key.
+    pub(crate) instance: u64,
+    started_at: SystemTime,
+    facts: Mutex<Facts>,
+    /// Counters, modulo 2^32.
+    pub(crate) counters: Counters,
+    changed: Changed,
+}
+
+/// What changes seldom; each change is told to watchers.
+#[derive(Clone, Default)]
+pub(crate) struct Facts {
+    /// The state.
+    pub(crate) state: State,
+    /// The publisher, while there is one.
+    pub(crate) publisher: Option<v1::Publisher>,
+    /// The tracks, once announced.
+    pub(crate) tracks: Vec<Track>,
+    /// The leg, once it has a lease.
+    pub(crate) leg: Option<LegFacts>,
+    /// Why it cannot be read now; empty when all is well.
+    pub(crate) problem: String,
+    /// When media began to flow, while it does.
+    pub(crate) live_since: Option<Instant>,
+    /// How long it flowed before.
+    pub(crate) live_before: Duration,
+    version: u64,
+}
+
+/// The states of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum State {
+    /// No publisher yet, or no media from it.
+    #[default]
+    Waiting,
+    /// Media flows.
+    Live,
+    /// The publisher went away, readers are kept.
+    Held,
+}
+
+/// What is known of a leg.
+#[derive(Clone)]
+pub(crate) struct LegFacts {
+    /// Where RTP goes.
+    pub(crate) rtp_address: SocketAddr,
+    /// What allows it.
+    pub(crate) lease: Lease,
+    /// What changes with every packet and report.
+    pub(crate) status: Arc<LegStatus>,
+}
+
+/// What changes often on a leg.
+#[derive(Default)]
+pub(crate) struct LegStatus {
+    /// The node has bound the port.
+    pub(crate) established: AtomicBool,
+    /// RTP packets sent, modulo 2^32.
+    pub(crate) packets_sent: AtomicU32,
+    /// As the node reported it.
+    pub(crate) fraction_lost: AtomicU32,
+    /// In nanoseconds; 0: not known.
+    pub(crate) round_trip_ns: AtomicU64,
+}
+
+/// What went through a stream.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) video_access_units: AtomicU32,
+    pub(crate) audio_access_units: AtomicU32,
+    pub(crate) keyframes: AtomicU32,
+    pub(crate) packets: AtomicU32,
+    pub(crate) malformed: AtomicU32,
+    /// Bits per second.
+    pub(crate) bitrate: AtomicU32,
+}
+
+impl StreamStatus {
+    /// A stream that waits for its publisher.
+    pub(crate) fn new(key: StreamKey, instance: u64, changed: Changed) -> Self {
+        Self {
+            key,
+            instance,
+            started_at: SystemTime::now(),
+            facts: Mutex::default(),
+            counters: Counters::default(),
+            changed,
+        }
+    }
+
+    /// Changes what changes seldom, and tells watchers.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Facts)) {
+        {
+            let mut facts = self.lock();
+            change(&mut facts);
+            facts.version += 1;
+        }
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Enters a state; no change if it is in it.
+    pub(crate) fn enter(&self, state: State) {
+        if self.lock().state == state {
+            return;
+        }
+        self.update(|facts| {
+            facts.state = state;
+            match state {
+                State::Live => facts.live_since = Some(Instant::now()),
+                State::Waiting | State::Held => {
+                    facts.live_before += facts.live_since.take().map_or(Duration::ZERO, elapsed);
+                }
+            }
+        });
+    }
+
+    /// Says why it cannot be read now; no change if that is said already.
+    pub(crate) fn set_problem(&self, problem: &str) {
+        if self.lock().problem != problem {
+            self.update(|facts| facts.problem = problem.to_owned());
+        }
+    }
+
+    /// Grows with each change.
+    pub(crate) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// The stream as the API shows it.
+    pub(crate) fn to_proto(&self) -> v1::Stream {
+        let facts = self.lock().clone();
+        let live_for = facts.live_before + facts.live_since.map_or(Duration::ZERO, elapsed);
+        let counters = &self.counters;
+        v1::Stream {
+            stream_key: self.key.as_str().to_owned(),
+            state: match facts.state {
+                State::Waiting => v1::StreamState::Waiting,
+                State::Live => v1::StreamState::Live,
+                State::Held => v1::StreamState::Held,
+            }
+            .into(),
+            started_at: Some(time_to_proto(self.started_at)),
+            tracks: facts.tracks.iter().map(track_to_proto).collect(),
+            publisher: facts.publisher,
+            epoch: facts.leg.as_ref().map_or(0, |leg| leg.lease.epoch),
+            legs: facts.leg.iter().map(leg_to_proto).collect(),
+            counters: Some(v1::StreamCounters {
+                video_access_units: counters.video_access_units.load(Relaxed),
+                audio_access_units: counters.audio_access_units.load(Relaxed),
+                keyframes: counters.keyframes.load(Relaxed),
+                packets: counters.packets.load(Relaxed),
+                malformed: counters.malformed.load(Relaxed),
+                bitrate: counters.bitrate.load(Relaxed),
+                live_for: Some(duration_to_proto(live_for)),
+                ..Default::default()
+            }),
+            problem: facts.problem,
+            ..Default::default()
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn elapsed(since: Instant) -> Duration {
+    since.elapsed()
+}
+
+fn track_to_proto(track: &Track) -> v1::Track {
+    let common = v1::Track {
+        payload_type: track.identity.payload_type.into(),
+        clock_rate: track.config.clock_rate().hz(),
+        ssrc: track.identity.ssrc,
+        codec_string: track.config.codec_string(),
+        has_b_frames: track.has_b_frames,
+        ..Default::default()
+    };
+    match &track.config {
+        CodecConfig::H264(config) => {
+            let (width, height) = config.dimensions().unwrap_or_default();
+            v1::Track { codec: v1::Codec::H264.into(), width, height, ..common }
+        }
+        CodecConfig::Aac(config) => {
+            v1::Track { codec: v1::Codec::Aac.into(), channels: config.channels().into(), ..common }
+        }
+    }
+}
+
+fn leg_to_proto(leg: &LegFacts) -> v1::Leg {
+    let status = &leg.status;
+    let round_trip = status.round_trip_ns.load(Relaxed);
+    v1::Leg {
+        node_id: leg.lease.node_id.clone(),
+        rtp_address: leg.rtp_address.to_string(),
+        lease: Some(lease_to_proto(&leg.lease)),
+        established: status.established.load(Relaxed),
+        packets_sent: status.packets_sent.load(Relaxed),
+        fraction_lost: status.fraction_lost.load(Relaxed),
+        round_trip_time: (round_trip > 0)
+            .then(|| duration_to_proto(Duration::from_nanos(round_trip))),
+    }
+}
+
+/// A lease as the API shows it.
+pub(crate) fn lease_to_proto(lease: &Lease) -> v1::Lease {
+    v1::Lease {
+        lease_id: lease.id.0.clone(),
+        stream_key: lease.stream_key.as_str().to_owned(),
+        node_id: lease.node_id.clone(),
+        rtp_port: lease.rtp_port.into(),
+        epoch: lease.epoch,
+        owner_id: lease.owner_id.clone(),
+        ttl: Some(duration_to_proto(lease.ttl)),
+    }
+}
+
+/// A wall-clock time as the API shows it.
+pub(crate) fn time_to_proto(time: SystemTime) -> proto::Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let proto::Duration { seconds, nanos } = duration_to_proto(since);
+    proto::Timestamp { seconds, nanos }
+}
+
+fn duration_to_proto(duration: Duration) -> proto::Duration {
+    proto::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: duration.subsec_nanos() as i32,
+    }
+}

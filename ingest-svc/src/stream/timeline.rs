@@ -1,0 +1,196 @@
+//! The stream's own timeline: where a publisher's timestamps lie on it.
+//!
+//! It begins at zero with the first access unit and goes on for as long as the stream lives: over reconnects of
+//! the publisher, and over jumps of its clock (VLC goes from 0 to thousands of seconds, loops go back to 0). All tracks of a
+//! publisher are moved by the same distance, so what belongs together stays together.
+
+use std::time::{Duration, Instant};
+
+use media::{MediaTime, codec::MediaKind, timeline::TimestampUnwrapper};
+
+/// A step further ahead of the wall clock than this is a jump of the publisher's clock. Encoders that resume after a
+/// stall step by what they left out, which the wall clock knows of; muxers interleave within a few seconds.
+const MAX_AHEAD: Duration = Duration::from_secs(10);
+/// A step back on one track further than this is a jump: in decode order a track never goes back; some encoders
+/// jitter by some milliseconds.
+const MAX_BACK: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct StreamTimeline {
+    unwrapper: TimestampUnwrapper,
+    /// The distance from the publisher's clock to the timeline, as it was found last; `None` before the first access unit
+    /// of a publisher.
+    newest_shift: Option<i64>,
+    video: TrackPlace,
+    audio: TrackPlace,
+    /// The furthest that any track has come, and when its access unit came.
+    last: Option<(MediaTime, Instant)>,
+    jumps: u32,
+}
+
+/// Where a track is.
+#[derive(Debug, Default)]
+struct TrackPlace {
+    /// The distance that this track is moved by; `None` before its first access unit of a publisher.
+    shift: Option<i64>,
+    /// Its last access unit, and when it came.
+    last: Option<(MediaTime, Instant)>,
+}
+
+impl StreamTimeline {
+    /// Another publisher goes on: its first access unit is placed behind the last one by the time that has passed.
+    pub(crate) fn restart(&mut self) {
+        self.unwrapper = TimestampUnwrapper::default();
+        self.newest_shift = None;
+        self.video.shift = None;
+        self.audio.shift = None;
+    }
+
+    /// The place of an access unit stamped `timestamp_ms` that came at `now`; never before the one before it on its track.
+    pub(crate) fn place(&mut self, kind: MediaKind, timestamp_ms: u32, now: Instant) -> MediaTime {
+        let at = self.unwrapper.unwrap(timestamp_ms);
+        let shift = self.shift_for(kind, at, now);
+        let track = self.track_mut(kind);
+        let mut place = shifted(at, shift);
+        if let Some((last, _)) = track.last {
+            place = place.max(last);
+        }
+        track.shift = Some(shift);
+        track.last = Some((place, now));
+        self.newest_shift = Some(shift);
+        self.last = Some(match self.last {
+            Some((last, _)) => (last.max(place), now),
+            None => (place, now),
+        });
+        place
+    }
+
+    /// How often the publisher's clock jumped.
+    pub(crate) fn jumps(&self) -> u32 {
+        self.jumps
+    }
+
+    fn track_mut(&mut self, kind: MediaKind) -> &mut TrackPlace {
+        match kind {
+            MediaKind::Video => &mut self.video,
+            MediaKind::Audio => &mut self.audio,
+        }
+    }
+
+    fn shift_for(&mut self, kind: MediaKind, at: MediaTime, now: Instant) -> i64 {
+        let track = match kind {
+            MediaKind::Video => &self.video,
+            MediaKind::Audio => &self.audio,
+        };
+        // The track's own distance, then the one that the other track has found since.
+        let candidates = [track.shift, self.newest_shift];
+        if let Some(shift) =
+            candidates.into_iter().flatten().find(|&shift| self.fits(track, at, shift, now))
+        {
+            return shift;
+        }
+        if self.newest_shift.is_some() {
+            self.jumps = self.jumps.wrapping_add(1);
+        }
+        let place = match self.last {
+            Some((last, came)) => last + now.saturating_duration_since(came),
+            None => MediaTime::ZERO,
+        };
+        place.nanos_since(at)
+    }
+
+    fn fits(&self, track: &TrackPlace, at: MediaTime, shift: i64, now: Instant) -> bool {
+        // A track without an access unit yet is measured by the other, at a distance that interleaving may have.
+        let (last, came, max_back) = match (track.last, self.last) {
+            (Some((last, came)), _) if track.shift.is_some() => (last, came, MAX_BACK),
+            (_, Some((last, came))) => (last, came, MAX_AHEAD),
+            (_, None) => return true,
+        };
+        let step = shifted(at, shift).nanos_since(last);
+        let max_step = now.saturating_duration_since(came) + MAX_AHEAD;
+        step >= -(max_back.as_nanos() as i64) && step <= max_step.as_nanos() as i64
+    }
+}
+
+fn shifted(at: MediaTime, nanos: i64) -> MediaTime {
+    MediaTime::from_nanos(at.as_nanos().saturating_add(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use MediaKind::{Audio, Video};
+
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_first_access_unit_is_the_origin_and_tracks_keep_their_distance() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        assert_eq!(timeline.place(Video, 5_000, t), MediaTime::ZERO);
+        assert_eq!(timeline.place(Audio, 4_990, t), MediaTime::from_millis(-10));
+        assert_eq!(timeline.place(Video, 5_040, t), MediaTime::from_millis(40));
+    }
+
+    #[test]
+    fn a_jump_ahead_is_taken_out_for_both_tracks_alike() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Audio, 0, t);
+        timeline.place(Video, 0, t);
+        let t = t + ms(40);
+        assert_eq!(timeline.place(Video, 7_000_000, t), MediaTime::from_millis(40));
+        assert_eq!(timeline.place(Audio, 7_000_010, t), MediaTime::from_millis(50));
+        assert_eq!(timeline.place(Video, 7_000_040, t + ms(40)), MediaTime::from_millis(80));
+        assert_eq!(timeline.jumps(), 1);
+    }
+
+    #[test]
+    fn a_track_that_has_not_jumped_yet_stays_where_it_was() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Audio, 60_000, t);
+        timeline.place(Video, 60_000, t);
+        assert_eq!(timeline.place(Video, 0, t + ms(40)), MediaTime::from_millis(40));
+        assert_eq!(timeline.place(Audio, 60_020, t + ms(40)), MediaTime::from_millis(20));
+        assert_eq!(timeline.place(Audio, 0, t + ms(41)), MediaTime::from_millis(40));
+        assert_eq!(timeline.place(Video, 40, t + ms(80)), MediaTime::from_millis(80));
+        assert_eq!(timeline.jumps(), 1);
+    }
+
+    #[test]
+    fn a_burst_after_a_stall_keeps_its_distances() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 0, t);
+        let t = t + ms(25_000);
+        assert_eq!(timeline.place(Video, 40, t), MediaTime::from_millis(40));
+        assert_eq!(timeline.place(Video, 25_000, t), MediaTime::from_millis(25_000));
+        assert_eq!(timeline.jumps(), 0);
+    }
+
+    #[test]
+    fn a_track_never_goes_back() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 100, t);
+        timeline.place(Video, 140, t);
+        assert_eq!(timeline.place(Video, 135, t), MediaTime::from_millis(40));
+    }
+
+    #[test]
+    fn another_publisher_goes_on_behind_the_last_one_by_the_time_that_passed() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 90_000, t);
+        timeline.place(Video, 90_040, t + ms(40));
+        timeline.restart();
+        assert_eq!(timeline.place(Video, 0, t + ms(3_040)), MediaTime::from_millis(3_040));
+        assert_eq!(timeline.place(Audio, 7, t + ms(3_040)), MediaTime::from_millis(3_047));
+        assert_eq!(timeline.jumps(), 0);
+    }
+}
