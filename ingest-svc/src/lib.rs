@@ -8,5 +8,8 @@ mod rtmp;
 mod service;
 mod stream;
 mod streams;
+#[cfg(test)]
+#[allow(dead_code, unused_imports)]
+mod testing;
 
 pub use service::{Addresses, Ingest, StartError};

@@ -23,7 +23,7 @@ use tonic_types::StatusExt;
 use tracing::{Instrument, Span, debug, info, warn};
 
 use super::{
-    Ending, LegConfig, LegEvent,
+    Announced, Ending, LegConfig, LegEvent,
     carry::{Broken, Carrier},
     socket::LegSockets,
 };
@@ -44,7 +44,7 @@ const PORT_IN_USE: &str = "PORT_IN_USE";
 
 /// What a leg hears and says.
 pub(super) struct Signals {
-    pub(super) tracks: watch::Receiver<Arc<Vec<Track>>>,
+    pub(super) tracks: watch::Receiver<Arc<Announced>>,
     pub(super) lost: mpsc::Receiver<LeaseId>,
     pub(super) events: mpsc::Sender<LegEvent>,
 }
@@ -76,7 +76,7 @@ pub(super) struct Control {
 /// A leg that is up.
 struct Established {
     sockets: LegSockets,
-    tracks: Arc<Vec<Track>>,
+    announced: Arc<Announced>,
     status: Arc<LegStatus>,
 }
 
@@ -144,10 +144,10 @@ impl Control {
                 address,
                 source,
             })?;
-            let tracks = self.signals.tracks.borrow_and_update().clone();
+            let announced = self.signals.tracks.borrow_and_update().clone();
             self.told = true;
-            match self.start_on_node(&grant, &sockets, &tracks).await {
-                Ok(()) => return Ok(self.established(grant, sockets, tracks)),
+            match self.start_on_node(&grant, &sockets, &announced.tracks).await {
+                Ok(()) => return Ok(self.established(grant, sockets, announced)),
                 Err(Failure::Node { port_in_use: true, .. }) if rejections < MAX_REJECTIONS => {
                     rejections += 1;
                     self.config.metrics.ports_rejected.inc();
@@ -225,7 +225,7 @@ impl Control {
         &mut self,
         grant: Grant,
         sockets: LegSockets,
-        tracks: Arc<Vec<Track>>,
+        announced: Arc<Announced>,
     ) -> Established {
         self.attempts = 0;
         let status = Arc::new(LegStatus::default());
@@ -237,7 +237,7 @@ impl Control {
             facts.problem = String::new();
             facts.leg = Some(LegFacts { rtp_address, lease: grant.lease, status: status.clone() });
         });
-        Established { sockets, tracks, status }
+        Established { sockets, announced, status }
     }
 
     /// After a failure with which a lease is of no more use.
@@ -272,12 +272,12 @@ impl Control {
         let lease = self.grant.as_ref().map(|grant| grant.lease.id.clone());
         let (config, signals) = (&self.config, &mut self.signals);
         let _up = Up::new(config);
-        let mut carrier = Carrier::new(config, &up.sockets, &up.tracks, &up.status);
+        let mut carrier = Carrier::new(config, &up.sockets, &up.announced.tracks, &up.status);
         let left = tokio::select! {
             ending = &mut *end => Left::End(ending.unwrap_or(Ending::StreamEnds)),
             broken = carrier.run(backlog) => Left::Broken(broken),
             () = lease_lost(&mut signals.lost, lease.as_ref()) => Left::LeaseLost,
-            () = changed(&mut signals.tracks) => Left::TracksChanged,
+            () = announced_anew(&mut signals.tracks, up.announced.announcement) => Left::TracksChanged,
         };
         if matches!(left, Left::End(Ending::StreamEnds)) {
             carrier.say_bye();
@@ -304,7 +304,9 @@ impl Control {
             Left::TracksChanged => {
                 info!("the tracks changed, the leg is made anew");
                 self.stop_on_node().await;
-                self.release();
+                // The registry says whether the node has released it.
+                self.grant = None;
+                self.told = false;
             }
         }
     }
@@ -371,9 +373,9 @@ async fn lease_lost(lost: &mut mpsc::Receiver<LeaseId>, lease: Option<&LeaseId>)
     }
 }
 
-/// Completes when the set of tracks has changed.
-async fn changed(tracks: &mut watch::Receiver<Arc<Vec<Track>>>) {
-    if tracks.changed().await.is_err() {
+/// Completes when another announcement than `announcement` is there.
+async fn announced_anew(tracks: &mut watch::Receiver<Arc<Announced>>, announcement: u32) {
+    if tracks.wait_for(|announced| announced.announcement != announcement).await.is_err() {
         std::future::pending().await
     }
 }

@@ -46,6 +46,16 @@ pub(crate) struct LegConfig {
     pub(crate) metrics: Instruments,
 }
 
+/// What a node is told of a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Announced {
+    /// Another number: the leg is made anew at once. The same: what changed goes in-band, and is told to a node when the leg is
+    /// made anew for another reason.
+    pub(crate) announcement: u32,
+    /// The tracks.
+    pub(crate) tracks: Vec<Track>,
+}
+
 /// What the actor is told by its leg.
 pub(crate) enum LegEvent {
     /// RTP can flow: what was kept, and a feed of what comes, are to be sent here.
@@ -71,7 +81,7 @@ pub(crate) enum Ending {
 
 /// The actor's side of a leg.
 pub(crate) struct Leg {
-    tracks: watch::Sender<Arc<Vec<Track>>>,
+    tracks: watch::Sender<Arc<Announced>>,
     lost: mpsc::Sender<LeaseId>,
     end: oneshot::Sender<Ending>,
     done: oneshot::Receiver<()>,
@@ -90,7 +100,7 @@ impl Leg {
     pub(crate) fn spawn(
         config: LegConfig,
         grant: Option<Grant>,
-        tracks: Vec<Track>,
+        tracks: Announced,
         events: mpsc::Sender<LegEvent>,
         (tasks, bring_up): (&Tasks, Span),
     ) -> Self {
@@ -130,8 +140,8 @@ impl Leg {
         !self.feed.as_ref().is_some_and(|feed| feed.behind)
     }
 
-    /// The set of tracks changed: the node is told anew.
-    pub(crate) fn set_tracks(&self, tracks: Vec<Track>) {
+    /// The tracks changed.
+    pub(crate) fn set_tracks(&self, tracks: Announced) {
         self.tracks.send_replace(Arc::new(tracks));
     }
 
@@ -147,6 +157,3 @@ impl Leg {
         let _ = self.done.await;
     }
 }
-
-#[cfg(test)]
-mod tests;

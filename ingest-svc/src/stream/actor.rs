@@ -9,13 +9,12 @@
 //! LIVE begins with the first access unit, so that a publisher without media shows as what it is.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
 use media::{
     StreamKey,
-    codec::MediaKind,
     rtmp::{MediaMessage, PublishRefusal},
 };
 use proto::v1;
@@ -29,27 +28,19 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::sleep_until,
 };
-use tracing::{Instrument, Span, info, info_span};
+use tracing::{Span, info, info_span};
 
 use super::{
-    GopCache, Pipeline, PipelineConfig, StreamStatus, TrackIdentity, Unit,
-    pipeline::Dropped,
+    Relay, StreamStatus,
+    claim::{self, Claim},
     status::{State, time_to_proto},
 };
 use crate::{
-    leg::{Ending, Leg, LegConfig, LegEvent, wall_clock},
-    metrics::{Drop as DropReason, Instruments, Kind, Refused},
+    leg::{Ending, Leg, LegConfig, LegEvent},
+    metrics::{Instruments, Refused},
     rtmp::{PublisherConnection, PublisherGone},
     streams::Table,
 };
-
-/// How long the registry may take to grant a leg before a publisher is refused: encoders give up after 5 s and more.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the bitrate is measured.
-const BITRATE_INTERVAL: Duration = Duration::from_secs(1);
-/// Payload types of the leg's tracks.
-const VIDEO_PAYLOAD_TYPE: u8 = 96;
-const AUDIO_PAYLOAD_TYPE: u8 = 97;
 
 /// What all streams of the process share.
 #[derive(Clone)]
@@ -80,13 +71,6 @@ pub(crate) enum Command {
     LeaseLost(LeaseId),
 }
 
-/// A publisher that waits for the registry's word.
-struct Claim {
-    publisher: Box<PublisherConnection>,
-    span: Span,
-    granted: oneshot::Receiver<Result<Grant, RegistryError>>,
-}
-
 /// See the module.
 pub(crate) struct Actor {
     context: Context,
@@ -100,66 +84,10 @@ pub(crate) struct Actor {
     grant: Option<Grant>,
     /// The span that the first leg comes up under.
     bring_up: Span,
-    media: Media,
+    relay: Relay,
     leg: Option<Leg>,
     leg_events: (mpsc::Sender<LegEvent>, mpsc::Receiver<LegEvent>),
     held_until: Option<Instant>,
-    bitrate: Bitrate,
-}
-
-/// What becomes of the media of a stream; new when the stream begins anew.
-struct Media {
-    pipeline: Pipeline,
-    gop: GopCache,
-    cname: String,
-    origin: Arc<OnceLock<media::NtpTime>>,
-    announced: u32,
-    dropped: Dropped,
-    discontinuities: (u32, u32),
-}
-
-impl Media {
-    fn new(context: &Context) -> Self {
-        let identity = |payload_type, ssrc| TrackIdentity {
-            payload_type,
-            ssrc,
-            first_sequence_number: rand::random(),
-            rtp_origin: rand::random(),
-        };
-        let (video, audio) = distinct_ssrcs();
-        let pipeline = Pipeline::new(PipelineConfig {
-            max_packet_size: context.rtp.max_packet_size,
-            track_wait: context.ingest.track_wait,
-            video: identity(VIDEO_PAYLOAD_TYPE, video),
-            audio: identity(AUDIO_PAYLOAD_TYPE, audio),
-        });
-        Self {
-            pipeline,
-            gop: GopCache::new(),
-            // RFC 7022, 4.2: a short-term persistent CNAME of 96 random bits.
-            cname: format!("{:016x}{:08x}", rand::random::<u64>(), rand::random::<u32>()),
-            origin: Arc::default(),
-            announced: 0,
-            dropped: Dropped::default(),
-            discontinuities: (0, 0),
-        }
-    }
-}
-
-fn distinct_ssrcs() -> (u32, u32) {
-    let video = rand::random();
-    loop {
-        match rand::random() {
-            audio if audio != video => return (video, audio),
-            _ => {}
-        }
-    }
-}
-
-/// Measures bits per second.
-struct Bitrate {
-    bytes: u64,
-    since: Instant,
 }
 
 impl Actor {
@@ -172,7 +100,7 @@ impl Actor {
         armed: bool,
     ) -> Self {
         Self {
-            media: Media::new(&context),
+            relay: Relay::new(&context, status.clone()),
             context,
             table,
             status,
@@ -186,7 +114,6 @@ impl Actor {
             // One leg, which waits for its answer: 1 would do.
             leg_events: mpsc::channel(4),
             held_until: None,
-            bitrate: Bitrate { bytes: 0, since: Instant::now() },
         }
     }
 
@@ -210,7 +137,7 @@ impl Actor {
                     Some(command) => self.command(command).await,
                     None => break None,
                 },
-                granted = granted(&mut self.claim) => self.claimed(granted).await,
+                granted = claim::granted(&mut self.claim) => self.claimed(granted).await,
                 received = receive(&mut self.publisher, &mut batch) => {
                     self.received(&mut batch);
                     if let Err(gone) = received {
@@ -219,8 +146,7 @@ impl Actor {
                 }
                 Some(LegEvent::Ready(reply)) = self.leg_events.1.recv() => {
                     if let Some(leg) = &mut self.leg {
-                        leg.begin(reply, self.media.gop.units());
-                        self.media.gop.settle();
+                        leg.begin(reply, self.relay.backlog());
                     }
                 }
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now).into()), if wake_at.is_some() => {
@@ -248,21 +174,14 @@ impl Actor {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let bitrate_at = self.publisher.is_some().then_some(self.bitrate.since + BITRATE_INTERVAL);
-        let pipeline_at = self.media.pipeline.poll_timeout();
-        [bitrate_at, pipeline_at, self.held_until].into_iter().flatten().min()
+        let relay_at = self.relay.poll_timeout(self.publisher.is_some());
+        [relay_at, self.held_until].into_iter().flatten().min()
     }
 
     async fn timeout(&mut self) {
         let now = Instant::now();
-        self.media.pipeline.handle_timeout(now);
+        self.relay.handle_timeout(now);
         self.announce();
-        let measured = now.duration_since(self.bitrate.since);
-        if measured >= BITRATE_INTERVAL {
-            let bits = self.bitrate.bytes as f64 * 8.0 / measured.as_secs_f64();
-            self.status.counters.bitrate.store(bits as u32, Relaxed);
-            self.bitrate = Bitrate { bytes: 0, since: now };
-        }
         if self.held_until.is_some_and(|until| until <= now) {
             info!(stream = %self.status.key, "no publisher came back in time, the stream ends");
             self.begin_anew().await;
@@ -286,26 +205,9 @@ impl Actor {
         } else if self.leg.is_some() || self.grant.is_some() {
             self.admit(publisher, span);
         } else {
-            self.claim = Some(self.claim_leg(publisher, span));
+            let (keeper, key) = (&self.context.keeper, &self.status.key);
+            self.claim = Some(Claim::begin(publisher, span, keeper, key, &self.context.tasks));
         }
-    }
-
-    /// Asks the registry for a leg, beside the stream's other business.
-    fn claim_leg(&self, publisher: Box<PublisherConnection>, span: Span) -> Claim {
-        let (answer, granted) = oneshot::channel();
-        let (keeper, key) = (self.context.keeper.clone(), self.status.key.clone());
-        let claim = async move {
-            let claim = tokio::time::timeout(CLAIM_TIMEOUT, keeper.allocate(&key, None)).await;
-            let result = claim.unwrap_or_else(|_| {
-                let text = format!("no answer within {} s", CLAIM_TIMEOUT.as_secs());
-                Err(RegistryError::Unavailable(text))
-            });
-            if let Err(Ok(unwanted)) = answer.send(result) {
-                keeper.release(&unwanted.lease.id);
-            }
-        };
-        self.context.tasks.spawn("claim", claim.instrument(span.clone()));
-        Claim { publisher, span, granted }
     }
 
     async fn claimed(&mut self, (claim, result): (Claim, Result<Grant, RegistryError>)) {
@@ -328,10 +230,9 @@ impl Actor {
 
     fn admit(&mut self, mut publisher: Box<PublisherConnection>, span: Span) {
         publisher.accept();
-        self.media.pipeline.begin_publisher();
+        self.relay.begin_publisher();
         self.held_until = None;
         self.bring_up = span;
-        self.bitrate = Bitrate { bytes: 0, since: Instant::now() };
         self.context.metrics.published.inc();
         self.context.metrics.publishers.inc();
         let request = publisher.request();
@@ -363,45 +264,15 @@ impl Actor {
     fn received(&mut self, batch: &mut Vec<MediaMessage>) {
         let now = Instant::now();
         for message in batch.drain(..) {
-            self.context.metrics.messages.inc();
-            self.context.metrics.media_bytes.inc_by(message.payload.len() as u64);
-            self.bitrate.bytes += message.payload.len() as u64;
-            self.media.pipeline.handle_message(&message, now);
-            while let Some(unit) = self.media.pipeline.poll_unit() {
-                self.forward(unit);
-            }
+            self.relay.take(&message, now, self.leg.as_mut());
         }
         self.announce();
-        self.count_dropped();
-    }
-
-    fn forward(&mut self, unit: Unit) {
-        let _ =
-            self.media.origin.get_or_init(|| wall_clock().offset_by_nanos(-unit.time.as_nanos()));
-        self.count(&unit);
-        let starts_gop = match unit.kind {
-            MediaKind::Video => unit.keyframe,
-            MediaKind::Audio => !self.media.pipeline.has_video(),
-        };
-        let unit = Arc::new(unit);
-        if let Some(leg) = &mut self.leg
-            && !leg.send(&unit, starts_gop)
-        {
-            self.context.metrics.drop(DropReason::LegBehind, 1);
-        }
-        self.media.gop.push(unit, starts_gop);
-        self.status.enter(State::Live);
+        self.relay.count_dropped();
     }
 
     /// Makes the leg when the tracks are known; tells it when there is one more.
     fn announce(&mut self) {
-        let announcements = self.media.pipeline.announcements();
-        if announcements == self.media.announced {
-            return;
-        }
-        self.media.announced = announcements;
-        let tracks = self.media.pipeline.tracks();
-        self.status.update(|facts| facts.tracks.clone_from(&tracks));
+        let Some(tracks) = self.relay.announcement() else { return };
         if let Some(leg) = &self.leg {
             leg.set_tracks(tracks);
             return;
@@ -410,8 +281,8 @@ impl Actor {
             key: self.status.key.clone(),
             rtp: self.context.rtp.clone(),
             keeper: self.context.keeper.clone(),
-            cname: self.media.cname.clone(),
-            origin: self.media.origin.clone(),
+            cname: self.relay.cname().to_owned(),
+            origin: self.relay.origin(),
             status: self.status.clone(),
             metrics: self.context.metrics.clone(),
         };
@@ -420,44 +291,6 @@ impl Actor {
         let leg =
             Leg::spawn(config, self.grant.take(), tracks, events, (&self.context.tasks, span));
         self.leg = Some(leg);
-    }
-
-    fn count(&self, unit: &Unit) {
-        let (counters, metrics) = (&self.status.counters, &self.context.metrics);
-        let packets = unit.packets.sizes.len() as u32;
-        counters.packets.fetch_add(packets, Relaxed);
-        match unit.kind {
-            MediaKind::Video => {
-                counters.video_access_units.fetch_add(1, Relaxed);
-                metrics.access_units(Kind::Video).inc();
-            }
-            MediaKind::Audio => {
-                counters.audio_access_units.fetch_add(1, Relaxed);
-                metrics.access_units(Kind::Audio).inc();
-            }
-        }
-        if unit.keyframe {
-            counters.keyframes.fetch_add(1, Relaxed);
-            metrics.keyframes.inc();
-        }
-    }
-
-    fn count_dropped(&mut self) {
-        let metrics = &self.context.metrics;
-        let (old, new) = (self.media.dropped, self.media.pipeline.dropped());
-        if old != new {
-            metrics.drop(DropReason::Malformed, new.malformed.wrapping_sub(old.malformed));
-            metrics.drop(DropReason::Unsupported, new.unsupported.wrapping_sub(old.unsupported));
-            metrics.drop(DropReason::Unusable, new.unusable.wrapping_sub(old.unusable));
-            self.status.counters.malformed.store(new.malformed, Relaxed);
-            self.media.dropped = new;
-        }
-        let (old, new) = (self.media.discontinuities, self.media.pipeline.discontinuities());
-        if old != new {
-            metrics.clock_jumps.inc_by(new.0.wrapping_sub(old.0).into());
-            metrics.audio_reanchored.inc_by(new.1.wrapping_sub(old.1).into());
-            self.media.discontinuities = new;
-        }
     }
 
     async fn publisher_gone(&mut self, gone: &PublisherGone) {
@@ -485,7 +318,7 @@ impl Actor {
     async fn begin_anew(&mut self) {
         self.held_until = None;
         self.end_leg(Ending::StreamEnds).await;
-        self.media = Media::new(&self.context);
+        self.relay = Relay::new(&self.context, self.status.clone());
         self.status.enter(State::Waiting);
         self.status.update(|facts| {
             facts.tracks.clear();
@@ -535,20 +368,6 @@ impl Actor {
                 Command::Arm | Command::LeaseLost(_) => {}
             }
         }
-    }
-}
-
-/// The registry's word on the claim, if there is one. Cancel safe.
-async fn granted(claim: &mut Option<Claim>) -> (Claim, Result<Grant, RegistryError>) {
-    let result = match claim {
-        Some(claim) => (&mut claim.granted).await,
-        None => std::future::pending().await,
-    };
-    let result =
-        result.unwrap_or_else(|_| Err(RegistryError::Unavailable("the claim failed".to_owned())));
-    match claim.take() {
-        Some(claim) => (claim, result),
-        None => std::future::pending().await,
     }
 }
 

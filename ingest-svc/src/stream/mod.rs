@@ -3,8 +3,10 @@
 //! An [`Actor`] owns all of it in one task; what others may see of it stands in [`StreamStatus`].
 
 mod actor;
+mod claim;
 mod gop;
 mod pipeline;
+mod relay;
 mod status;
 mod timeline;
 mod track;
@@ -17,6 +19,7 @@ pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus, lease_to_pro
 use {
     gop::GopCache,
     pipeline::{Pipeline, PipelineConfig},
+    relay::Relay,
     timeline::StreamTimeline,
     track::TrackIdentity,
 };

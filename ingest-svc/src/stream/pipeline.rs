@@ -141,6 +141,14 @@ impl Pipeline {
         self.announced
     }
 
+    /// Grows with each change of [`tracks`](Self::tracks), those that are not announced included: what a leg that is made later
+    /// is told.
+    pub(crate) fn revision(&self) -> u32 {
+        let video = self.video.as_ref().map_or(0, |video| video.revision);
+        let audio = self.audio.as_ref().map_or(0, |audio| audio.revision);
+        self.announced.wrapping_add(video).wrapping_add(audio)
+    }
+
     /// The tracks, video first.
     pub(crate) fn tracks(&self) -> Vec<Track> {
         let video = self.video.iter().map(VideoTrack::describe);

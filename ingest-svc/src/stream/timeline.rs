@@ -58,7 +58,6 @@ impl StreamTimeline {
         }
         track.shift = Some(shift);
         track.last = Some((place, now));
-        self.newest_shift = Some(shift);
         self.last = Some(match self.last {
             Some((last, _)) => (last.max(place), now),
             None => (place, now),
@@ -97,7 +96,9 @@ impl StreamTimeline {
             Some((last, came)) => last + now.saturating_duration_since(came),
             None => MediaTime::ZERO,
         };
-        place.nanos_since(at)
+        let shift = place.nanos_since(at);
+        self.newest_shift = Some(shift);
+        shift
     }
 
     fn fits(&self, track: &TrackPlace, at: MediaTime, shift: i64, now: Instant) -> bool {
@@ -168,9 +169,19 @@ mod tests {
         let t = Instant::now();
         timeline.place(Video, 0, t);
         let t = t + ms(25_000);
-        assert_eq!(timeline.place(Video, 40, t), MediaTime::from_millis(40));
-        assert_eq!(timeline.place(Video, 25_000, t), MediaTime::from_millis(25_000));
+        for at in (40..25_000).step_by(40) {
+            assert_eq!(timeline.place(Video, at, t), MediaTime::from_millis(at.into()));
+        }
         assert_eq!(timeline.jumps(), 0);
+    }
+
+    #[test]
+    fn a_pause_of_the_publisher_is_a_pause_on_the_timeline() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 0, t);
+        let at = timeline.place(Video, 25_000, t + ms(25_000));
+        assert_eq!((at, timeline.jumps()), (MediaTime::from_millis(25_000), 0));
     }
 
     #[test]

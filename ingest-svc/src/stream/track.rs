@@ -67,6 +67,8 @@ pub(super) struct VideoTrack {
     record: DecoderConfigurationRecord,
     packetizer: Packetizer,
     has_b_frames: bool,
+    /// Grows with each change of what `describe` gives.
+    pub(super) revision: u32,
     /// Nothing is sent until a keyframe comes.
     pub(super) awaits_keyframe: bool,
 }
@@ -84,6 +86,7 @@ impl VideoTrack {
             record,
             packetizer: identity.packetizer(max_packet_size),
             has_b_frames: false,
+            revision: 0,
             awaits_keyframe: true,
         })
     }
@@ -92,6 +95,7 @@ impl VideoTrack {
     pub(super) fn set_record(&mut self, raw: &Bytes) -> Result<(), TagError> {
         if *raw != self.raw_record {
             (self.raw_record, self.record) = read_record(raw)?;
+            self.revision += 1;
             info!(codec = self.record.config.codec_string(), "the video's parameter sets changed");
         }
         Ok(())
@@ -122,8 +126,8 @@ impl VideoTrack {
         let incomplete = !self.record.config.is_complete();
         for nal in avcc_nal_units(avcc, self.record.length_size).flatten() {
             idr |= nal_type::of(nal[0]) == nal_type::IDR;
-            if incomplete {
-                self.record.config.learn(nal);
+            if incomplete && self.record.config.learn(nal) {
+                self.revision += 1;
             }
         }
         let pts = dts.as_nanos() + i64::from(composition_time_ms) * 1_000_000;
@@ -134,7 +138,10 @@ impl VideoTrack {
             &self.record.config,
             self.identity.rtp_timestamp(ticks),
         )?;
-        self.has_b_frames |= composition_time_ms != 0;
+        if composition_time_ms != 0 && !self.has_b_frames {
+            self.has_b_frames = true;
+            self.revision += 1;
+        }
         self.awaits_keyframe = false;
         Ok(Unit { kind: MediaKind::Video, keyframe: idr, time: dts, packets })
     }
@@ -162,6 +169,8 @@ pub(super) struct AudioTrack {
     packetizer: Packetizer,
     clock: AudioClock,
     last_ticks: Option<i64>,
+    /// Grows with each change of what `describe` gives.
+    pub(super) revision: u32,
     /// The publisher has changed to another sample rate than the RTP clock.
     other_rate: bool,
 }
@@ -179,6 +188,7 @@ impl AudioTrack {
             clock: AudioClock::new(config.sample_rate(), MAX_AUDIO_DRIFT),
             config,
             last_ticks: None,
+            revision: 0,
             other_rate: false,
         })
     }
@@ -197,6 +207,7 @@ impl AudioTrack {
         } else {
             info!(channels = config.channels(), "the audio's config changed");
             self.config = config;
+            self.revision += 1;
         }
         Ok(())
     }

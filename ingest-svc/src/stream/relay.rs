@@ -1,0 +1,209 @@
+//! The way of a stream's media: from messages through the pipeline to the leg, and into what is kept for a leg to come.
+
+use std::{
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use media::{NtpTime, codec::MediaKind, rtmp::MediaMessage};
+use prometheus_client::metrics::counter::Counter;
+
+use super::{
+    Context, GopCache, Pipeline, PipelineConfig, StreamStatus, TrackIdentity, Unit,
+    pipeline::Dropped, status::State,
+};
+use crate::{
+    leg::{Announced, Leg, wall_clock},
+    metrics::{Drop as DropReason, Instruments, Kind},
+};
+
+/// How often the bitrate is measured.
+const BITRATE_INTERVAL: Duration = Duration::from_secs(1);
+/// Payload types of the leg's tracks.
+const VIDEO_PAYLOAD_TYPE: u8 = 96;
+const AUDIO_PAYLOAD_TYPE: u8 = 97;
+
+/// See the module. A new one is made when a stream begins anew.
+pub(super) struct Relay {
+    pipeline: Pipeline,
+    gop: GopCache,
+    cname: String,
+    /// The wall-clock time of the timeline's origin: one line for all tracks, for as long as the stream lives.
+    origin: Arc<OnceLock<NtpTime>>,
+    /// What was announced last.
+    revision: u32,
+    /// Bytes since the bitrate was measured, and when that was.
+    bytes: u64,
+    measured_at: Instant,
+    counted: Counted,
+    status: Arc<StreamStatus>,
+    metrics: Instruments,
+    video_units: Counter,
+    audio_units: Counter,
+}
+
+/// What of the pipeline's counts is in the metrics already.
+#[derive(Default)]
+struct Counted {
+    dropped: Dropped,
+    discontinuities: (u32, u32),
+    overflows: u32,
+}
+
+impl Relay {
+    pub(super) fn new(context: &Context, status: Arc<StreamStatus>) -> Self {
+        let identity = |payload_type, ssrc| TrackIdentity {
+            payload_type,
+            ssrc,
+            first_sequence_number: rand::random(),
+            rtp_origin: rand::random(),
+        };
+        let (video, audio) = distinct_ssrcs();
+        let metrics = context.metrics.clone();
+        Self {
+            pipeline: Pipeline::new(PipelineConfig {
+                max_packet_size: context.rtp.max_packet_size,
+                track_wait: context.ingest.track_wait,
+                video: identity(VIDEO_PAYLOAD_TYPE, video),
+                audio: identity(AUDIO_PAYLOAD_TYPE, audio),
+            }),
+            gop: GopCache::new(),
+            // RFC 7022, 4.2: a short-term persistent CNAME of 96 random bits.
+            cname: format!("{:016x}{:08x}", rand::random::<u64>(), rand::random::<u32>()),
+            origin: Arc::default(),
+            revision: 0,
+            bytes: 0,
+            measured_at: Instant::now(),
+            counted: Counted::default(),
+            status,
+            video_units: metrics.access_units(Kind::Video),
+            audio_units: metrics.access_units(Kind::Audio),
+            metrics,
+        }
+    }
+
+    pub(super) fn cname(&self) -> &str {
+        &self.cname
+    }
+
+    pub(super) fn origin(&self) -> Arc<OnceLock<NtpTime>> {
+        self.origin.clone()
+    }
+
+    pub(super) fn begin_publisher(&mut self) {
+        self.pipeline.begin_publisher();
+        self.bytes = 0;
+        self.measured_at = Instant::now();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub(super) fn poll_timeout(&self, publishing: bool) -> Option<Instant> {
+        let bitrate_at = publishing.then_some(self.measured_at + BITRATE_INTERVAL);
+        [bitrate_at, self.pipeline.poll_timeout()].into_iter().flatten().min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.pipeline.handle_timeout(now);
+        let measured = now.duration_since(self.measured_at);
+        if measured >= BITRATE_INTERVAL {
+            let bits = self.bytes as f64 * 8.0 / measured.as_secs_f64();
+            self.status.counters.bitrate.store(bits as u32, Relaxed);
+            self.bytes = 0;
+            self.measured_at = now;
+        }
+    }
+
+    /// Takes a message, and sends on what it holds.
+    pub(super) fn take(&mut self, message: &MediaMessage, now: Instant, mut leg: Option<&mut Leg>) {
+        let bytes = message.payload.len() as u64;
+        self.metrics.messages.inc();
+        self.metrics.media_bytes.inc_by(bytes);
+        self.bytes += bytes;
+        self.pipeline.handle_message(message, now);
+        while let Some(unit) = self.pipeline.poll_unit() {
+            self.forward(unit, leg.as_deref_mut());
+        }
+    }
+
+    /// What a node is to be told, once the tracks are known, and again when they change.
+    pub(super) fn announcement(&mut self) -> Option<Announced> {
+        let announcement = self.pipeline.announcements();
+        if announcement == 0 || self.pipeline.revision() == self.revision {
+            return None;
+        }
+        self.revision = self.pipeline.revision();
+        let tracks = self.pipeline.tracks();
+        self.status.update(|facts| facts.tracks.clone_from(&tracks));
+        Some(Announced { announcement, tracks })
+    }
+
+    /// What a leg begins with.
+    pub(super) fn backlog(&mut self) -> Vec<Arc<Unit>> {
+        let units = self.gop.units();
+        self.gop.settle();
+        units
+    }
+
+    fn forward(&mut self, unit: Unit, leg: Option<&mut Leg>) {
+        self.origin.get_or_init(|| wall_clock().offset_by_nanos(-unit.time.as_nanos()));
+        self.count(&unit);
+        let starts_gop = match unit.kind {
+            MediaKind::Video => unit.keyframe,
+            MediaKind::Audio => !self.pipeline.has_video(),
+        };
+        let unit = Arc::new(unit);
+        if leg.is_some_and(|leg| !leg.send(&unit, starts_gop)) {
+            self.metrics.drop(DropReason::LegBehind, 1);
+        }
+        self.gop.push(unit, starts_gop);
+        self.status.enter(State::Live);
+    }
+
+    fn count(&self, unit: &Unit) {
+        let counters = &self.status.counters;
+        counters.packets.fetch_add(unit.packets.sizes.len() as u32, Relaxed);
+        match unit.kind {
+            MediaKind::Video => {
+                counters.video_access_units.fetch_add(1, Relaxed);
+                self.video_units.inc();
+            }
+            MediaKind::Audio => {
+                counters.audio_access_units.fetch_add(1, Relaxed);
+                self.audio_units.inc();
+            }
+        }
+        if unit.keyframe {
+            counters.keyframes.fetch_add(1, Relaxed);
+            self.metrics.keyframes.inc();
+        }
+    }
+
+    /// Puts what was not sent on into the metrics.
+    pub(super) fn count_dropped(&mut self) {
+        let (metrics, counted) = (&self.metrics, &mut self.counted);
+        let (old, new) = (counted.dropped, self.pipeline.dropped());
+        if old != new {
+            metrics.drop(DropReason::Malformed, new.malformed.wrapping_sub(old.malformed));
+            metrics.drop(DropReason::Unsupported, new.unsupported.wrapping_sub(old.unsupported));
+            metrics.drop(DropReason::Unusable, new.unusable.wrapping_sub(old.unusable));
+            self.status.counters.malformed.store(new.malformed, Relaxed);
+        }
+        let (jumps, reanchored) = self.pipeline.discontinuities();
+        metrics.clock_jumps.inc_by(jumps.wrapping_sub(counted.discontinuities.0).into());
+        metrics.audio_reanchored.inc_by(reanchored.wrapping_sub(counted.discontinuities.1).into());
+        let overflows = self.gop.overflows();
+        metrics.gops_overflowed.inc_by(overflows.wrapping_sub(counted.overflows).into());
+        *counted = Counted { dropped: new, discontinuities: (jumps, reanchored), overflows };
+    }
+}
+
+/// Two SSRCs that differ (RFC 3550, 8.1).
+fn distinct_ssrcs() -> (u32, u32) {
+    let video = rand::random();
+    loop {
+        match rand::random() {
+            audio if audio != video => return (video, audio),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! An RTMP publisher over a real connection, written with `rml_rtmp`.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use rml_rtmp::{
+    handshake::{Handshake, HandshakeProcessResult, PeerType},
+    sessions::{
+        ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult,
+        PublishRequestType,
+    },
+    time::RtmpTimestamp,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(crate) struct TestPublisher {
+    stream: TcpStream,
+    session: ClientSession,
+    events: VecDeque<ClientSessionEvent>,
+}
+
+impl TestPublisher {
+    /// Connects and asks to publish; the `onStatus` code of a refusal.
+    pub(crate) async fn publish(to: SocketAddr, key: &str) -> Result<Self, String> {
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        let rest = shake_hands(&mut stream).await;
+        let (session, results) = ClientSession::new(ClientSessionConfig::new()).unwrap();
+        let mut this = Self { stream, session, events: VecDeque::new() };
+        this.take(results).await;
+        let results = this.session.handle_input(&rest).unwrap();
+        this.take(results).await;
+        let result = this.session.request_connection("live".into()).unwrap();
+        this.take(vec![result]).await;
+        assert_eq!(this.event().await, Some(ClientSessionEvent::ConnectionRequestAccepted));
+        let how = PublishRequestType::Live;
+        let result = this.session.request_publishing(key.into(), how).unwrap();
+        this.take(vec![result]).await;
+        loop {
+            match this.event().await {
+                Some(ClientSessionEvent::PublishRequestAccepted) => return Ok(this),
+                Some(ClientSessionEvent::UnhandleableOnStatusCode { code }) => return Err(code),
+                Some(_) => {}
+                None => return Err("closed".into()),
+            }
+        }
+    }
+
+    /// Sends a video tag.
+    pub(crate) async fn video(&mut self, ms: u32, tag: Bytes) {
+        let result = self.session.publish_video_data(tag, RtmpTimestamp::new(ms), false);
+        self.take(vec![result.unwrap()]).await;
+    }
+
+    /// Sends an audio tag.
+    pub(crate) async fn audio(&mut self, ms: u32, tag: Bytes) {
+        let result = self.session.publish_audio_data(tag, RtmpTimestamp::new(ms), false);
+        self.take(vec![result.unwrap()]).await;
+    }
+
+    /// Waits until the server has ended the publish: its `onStatus` codes until then.
+    pub(crate) async fn ended(mut self) -> Vec<String> {
+        let mut codes = vec![];
+        while let Some(event) = self.event().await {
+            if let ClientSessionEvent::UnhandleableOnStatusCode { code } = event {
+                codes.push(code);
+            }
+        }
+        codes
+    }
+
+    /// The next event; `None` when the connection is closed.
+    async fn event(&mut self) -> Option<ClientSessionEvent> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            match read.expect("the server says nothing") {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => {
+                    let results = self.session.handle_input(&buffer[..n]).unwrap();
+                    self.take(results).await;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, results: Vec<ClientSessionResult>) {
+        for result in results {
+            match result {
+                ClientSessionResult::OutboundResponse(packet) => {
+                    self.stream.write_all(&packet.bytes).await.unwrap();
+                }
+                ClientSessionResult::RaisedEvent(event) => self.events.push_back(event),
+                ClientSessionResult::UnhandleableMessageReceived(_) => {}
+            }
+        }
+    }
+}
+
+/// The client's handshake; what came behind it.
+async fn shake_hands(stream: &mut TcpStream) -> Vec<u8> {
+    let mut handshake = Handshake::new(PeerType::Client);
+    let c0_and_c1 = handshake.generate_outbound_p0_and_p1().unwrap();
+    stream.write_all(&c0_and_c1).await.unwrap();
+    let mut buffer = [0; 4096];
+    loop {
+        let n = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert_ne!(n, 0, "closed within the handshake");
+        match handshake.process_bytes(&buffer[..n]).unwrap() {
+            HandshakeProcessResult::InProgress { response_bytes } => {
+                stream.write_all(&response_bytes).await.unwrap();
+            }
+            HandshakeProcessResult::Completed { response_bytes, remaining_bytes } => {
+                stream.write_all(&response_bytes).await.unwrap();
+                return remaining_bytes;
+            }
+        }
+    }
+}
