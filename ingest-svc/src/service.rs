@@ -144,6 +144,11 @@ impl Ingest {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.clone()
+    }
+
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use media::codec::MediaKind;
+use media::{StreamKey, codec::MediaKind};
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use registry::{Engine, MemoryConfig, MemoryEngine};
 use svc_core::{config::Config, drain::Shutdown, grpc};
@@ -419,6 +419,45 @@ async fn start_stream_is_idempotent_and_names_the_fields_that_are_not_for_it() {
         assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, field);
     }
     bench.drain().await;
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_streams() {
+    let engine = memory();
+    let ingest = Ingest::bind_with(&config(), engine).await.unwrap();
+    let table = ingest.table();
+    for n in 0..crate::streams::MAX_STREAMS {
+        table.start(&StreamKey::parse(&n.to_string()).unwrap()).unwrap();
+    }
+    let error = table.start(&StreamKey::parse("one-more").unwrap()).unwrap_err();
+    assert_eq!(error.kind, svc_core::error::Kind::ResourceExhausted);
+    table.stop(&StreamKey::parse("7").unwrap()).await.unwrap();
+    table.start(&StreamKey::parse("one-more").unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn watchers_are_told_the_streams_that_are_there_then_each_change() {
+    let mut bench = Bench::start(config()).await;
+    let start = |key: &str| v1::StartStreamRequest { stream_key: key.into(), ..Default::default() };
+    bench.control.start_stream(start("b")).await.unwrap();
+    bench.control.start_stream(start("a")).await.unwrap();
+    let request = v1::WatchStreamsRequest {};
+    let mut events = bench.control.watch_streams(request).await.unwrap().into_inner();
+    let mut next = async || {
+        let event = events.message().await.unwrap().unwrap();
+        (event.event(), event.stream.map(|stream| stream.stream_key).unwrap_or_default())
+    };
+    use v1::StreamEvent::{Added, Removed, Snapshot, SnapshotEnd};
+    assert_eq!(next().await, (Snapshot, "a".into()));
+    assert_eq!(next().await, (Snapshot, "b".into()));
+    assert_eq!(next().await, (SnapshotEnd, String::new()));
+    bench.control.start_stream(start("c")).await.unwrap();
+    assert_eq!(next().await, (Added, "c".into()));
+    let request = v1::StopStreamRequest { stream_key: "b".into(), epoch: 0 };
+    bench.control.stop_stream(request).await.unwrap();
+    assert_eq!(next().await, (Removed, "b".into()));
+    bench.drain().await;
+    assert!(events.message().await.is_ok_and(|event| event.is_none()), "the drain ends it");
 }
 
 #[tokio::test]

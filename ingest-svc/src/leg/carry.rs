@@ -8,10 +8,11 @@ use std::{
 
 use media::{NtpTime, codec::MediaKind};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
-use tracing::{debug, info_span, trace, warn};
+use tracing::{Span, debug, info_span, trace, warn};
 
 use super::{
     Backlog, LegConfig,
+    control::Established,
     pacer::{PacedRun, Pacer},
     reports::Reports,
     socket::{LegSockets, Sent},
@@ -26,6 +27,9 @@ use crate::{
 const MAX_REFUSED: u32 = 5;
 /// See [`MAX_REFUSED`].
 const REFUSED_MEMORY: Duration = Duration::from_secs(5);
+/// A node that had reported and that reports nothing while it is sent packets for so long is gone without a trace, such as behind a
+/// cut cable. Five reports of the longest usual interval.
+const MAX_UNREPORTED: Duration = Duration::from_secs(25);
 /// The largest RTCP compound that is read; more than any datagram of Ethernet.
 const RTCP_BUFFER_BYTES: usize = 2048;
 /// Runs that are sent before others of the task get their turn.
@@ -37,6 +41,9 @@ pub(super) enum Broken {
     /// The node's port is closed.
     #[error("the node's RTP port is closed")]
     Refused,
+    /// The node reported, and does no longer.
+    #[error("no Receiver Report for {MAX_UNREPORTED:?}")]
+    Silent,
     /// A socket is of no more use.
     #[error("the leg's socket: {0}")]
     Socket(io::ErrorKind),
@@ -54,35 +61,37 @@ pub(super) struct Carrier<'a> {
     pacer: Pacer,
     reports: Reports,
     reported: bool,
-    sent_any: bool,
+    /// The span that the stream comes up under; ended by the first packet.
+    bring_up: Option<Span>,
     blocked: bool,
     /// The pacer is full: video is left out until the next keyframe.
     behind: bool,
     refused: u32,
     refused_at: Instant,
+    /// Whether the node has ever reported.
+    heard: bool,
+    /// When the first packet that no report has followed was sent, and when the last.
+    unreported: Option<(Instant, Instant)>,
     queued_bytes: i64,
 }
 
 impl<'a> Carrier<'a> {
-    pub(super) fn new(
-        config: &'a LegConfig,
-        sockets: &'a LegSockets,
-        tracks: &'a [Track],
-        status: &'a LegStatus,
-    ) -> Self {
+    pub(super) fn new(config: &'a LegConfig, up: &'a Established, bring_up: Span) -> Self {
         Self {
             config,
-            sockets,
-            tracks,
-            status,
+            sockets: &up.sockets,
+            tracks: &up.announced.tracks,
+            status: &up.status,
             pacer: Pacer::new(config.rtp.pacing_burst),
             reports: Reports::new(config.cname.clone()),
             reported: false,
-            sent_any: false,
+            bring_up: Some(bring_up),
             blocked: false,
             behind: false,
             refused: 0,
             refused_at: Instant::now(),
+            heard: false,
+            unreported: None,
             queued_bytes: 0,
         }
     }
@@ -162,11 +171,13 @@ impl<'a> Carrier<'a> {
                 metrics.packet_bytes.inc_by(run.run.data.len() as u64);
                 self.status.packets_sent.fetch_add(run.run.packets.into(), Relaxed);
                 self.reports.count(run.kind, &run.run);
-                if !std::mem::replace(&mut self.sent_any, true) {
-                    info_span!("first_rtp_packet", kind = kind_label(run.kind)).in_scope(|| {
-                        debug!(to = %self.sockets.rtp_address(), "RTP flows");
-                    });
+                if let Some(bring_up) = self.bring_up.take() {
+                    let span = info_span!(parent: &bring_up, "first_rtp_packet");
+                    let to = self.sockets.rtp_address();
+                    span.in_scope(|| debug!(%to, kind = kind_label(run.kind), "RTP flows"));
                 }
+                let now = Instant::now();
+                self.unreported = Some((self.unreported.map_or(now, |(first, _)| first), now));
             }
             Sent::Blocked => {
                 self.pacer.put_back(run);
@@ -182,6 +193,11 @@ impl<'a> Carrier<'a> {
 
     /// Sends the Sender Reports, as soon as the stream has a clock.
     fn report(&mut self) -> Result<(), Broken> {
+        if let Some((first, last)) = self.unreported.filter(|_| self.heard)
+            && last.duration_since(first) > MAX_UNREPORTED
+        {
+            return Err(Broken::Silent);
+        }
         let Some(&origin) = self.config.origin.get() else { return Ok(()) };
         let compounds: Vec<_> =
             self.reports.sender_reports(self.tracks, origin, wall_clock()).collect();
@@ -200,6 +216,8 @@ impl<'a> Carrier<'a> {
         };
         // The node is there.
         self.refused = 0;
+        self.heard = true;
+        self.unreported = None;
         self.status.fraction_lost.store(reception.fraction_lost.into(), Relaxed);
         if let Some(round_trip) = reception.round_trip {
             self.status.round_trip_ns.store(round_trip.as_nanos().max(1) as u64, Relaxed);

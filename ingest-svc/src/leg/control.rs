@@ -74,10 +74,10 @@ pub(super) struct Control {
 }
 
 /// A leg that is up.
-struct Established {
-    sockets: LegSockets,
-    announced: Arc<Announced>,
-    status: Arc<LegStatus>,
+pub(super) struct Established {
+    pub(super) sockets: LegSockets,
+    pub(super) announced: Arc<Announced>,
+    pub(super) status: Arc<LegStatus>,
 }
 
 /// Why the task left a leg that was up.
@@ -107,7 +107,7 @@ impl Control {
                 ending = &mut end => break ending.unwrap_or(Ending::StreamEnds),
                 established = self.bring_up().instrument(span.clone()) => established,
             };
-            match self.carry(established, &mut end).instrument(span).await {
+            match self.carry(established, &mut end, span).await {
                 Left::End(ending) => break ending,
                 left => self.leave(left).await,
             }
@@ -260,7 +260,12 @@ impl Control {
         }
     }
 
-    async fn carry(&mut self, up: Established, end: &mut oneshot::Receiver<Ending>) -> Left {
+    async fn carry(
+        &mut self,
+        up: Established,
+        end: &mut oneshot::Receiver<Ending>,
+        bring_up: Span,
+    ) -> Left {
         let (reply, backlog) = oneshot::channel();
         let ready = self.signals.events.send(LegEvent::Ready(reply));
         let backlog = async { ready.await.ok().and(backlog.await.ok()) };
@@ -272,7 +277,7 @@ impl Control {
         let lease = self.grant.as_ref().map(|grant| grant.lease.id.clone());
         let (config, signals) = (&self.config, &mut self.signals);
         let _up = Up::new(config);
-        let mut carrier = Carrier::new(config, &up.sockets, &up.announced.tracks, &up.status);
+        let mut carrier = Carrier::new(config, &up, bring_up);
         let left = tokio::select! {
             ending = &mut *end => Left::End(ending.unwrap_or(Ending::StreamEnds)),
             broken = carrier.run(backlog) => Left::Broken(broken),

@@ -157,3 +157,39 @@ impl Leg {
         let _ = self.done.await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
+
+    use super::*;
+
+    fn unit(keyframe: bool) -> Arc<Unit> {
+        let (kind, time) = (MediaKind::Video, MediaTime::ZERO);
+        Arc::new(Unit { kind, keyframe, time, packets: PacketBatch::default() })
+    }
+
+    #[test]
+    fn a_leg_that_is_behind_goes_on_with_the_next_keyframe() {
+        let (end, _end) = oneshot::channel();
+        let (_done, done) = oneshot::channel();
+        let tracks = Arc::new(Announced { announcement: 1, tracks: vec![] });
+        let (tracks, _tracks) = watch::channel(tracks);
+        let (lost, _lost) = mpsc::channel(8);
+        let mut leg = Leg { tracks, lost, end, done, feed: None };
+        assert!(leg.send(&unit(true), true), "not ready: it will get what was kept");
+        let (reply, mut backlog) = oneshot::channel();
+        leg.begin(reply, vec![unit(true)]);
+        let mut backlog = backlog.try_recv().unwrap();
+        assert_eq!(backlog.units.len(), 1);
+        for _ in 0..MAX_FED {
+            assert!(leg.send(&unit(false), false));
+        }
+        assert!(!leg.send(&unit(false), false));
+        while backlog.feed.try_recv().is_ok() {}
+        assert!(!leg.send(&unit(false), false));
+        assert!(leg.send(&unit(true), true));
+        assert!(leg.send(&unit(false), false));
+        assert!(backlog.feed.try_recv().unwrap().keyframe);
+    }
+}
