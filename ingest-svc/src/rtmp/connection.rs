@@ -36,7 +36,7 @@ const MAX_DISCARDED_BYTES: usize = 4 << 20;
 
 /// Why a publisher went away.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum PublisherGone {
+pub(crate) enum PublisherGone {
     /// It ended its publish or closed the connection.
     #[error("the publisher ended the stream")]
     Ended,
@@ -56,7 +56,7 @@ pub enum PublisherGone {
 
 /// A connection whose peer has asked to publish. Whoever holds it drives it: no task of its own.
 /// Dropping it closes it.
-pub struct PublisherConnection {
+pub(crate) struct PublisherConnection {
     connection: Connection,
     request: PublishRequest,
 }
@@ -69,40 +69,40 @@ impl PublisherConnection {
     }
 
     /// What it asked for.
-    pub fn request(&self) -> &PublishRequest {
+    pub(crate) fn request(&self) -> &PublishRequest {
         &self.request
     }
 
     /// Its address.
-    pub fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> SocketAddr {
         self.connection.peer
     }
 
     /// When it connected.
-    pub fn connected_at(&self) -> SystemTime {
+    pub(crate) fn connected_at(&self) -> SystemTime {
         self.connection.connected_at
     }
 
     /// Bytes received so far.
-    pub fn bytes_received(&self) -> u64 {
+    pub(crate) fn bytes_received(&self) -> u64 {
         self.connection.bytes_received
     }
 
     /// Lets it publish. What it is told is sent by the next `receive`.
-    pub fn accept(&mut self) {
+    pub(crate) fn accept(&mut self) {
         self.connection.session.accept_publish(self.request.id);
         self.connection.last_byte = Instant::now();
     }
 
     /// Refuses it, says so to it, and closes. Bounded in time.
-    pub async fn refuse(mut self, why: PublishRefusal, text: &str) {
+    pub(crate) async fn refuse(mut self, why: PublishRefusal, text: &str) {
         self.connection.session.refuse_publish(self.request.id, why, text);
         self.connection.why = format!("refused ({}): {text}", why.code());
         self.connection.close().await;
     }
 
     /// Ends its publish from our side and closes. Bounded in time.
-    pub async fn end(mut self, text: &str) {
+    pub(crate) async fn end(mut self, text: &str) {
         self.connection.session.end_publish(text);
         self.connection.why = format!("ended by this side: {text}");
         self.connection.close().await;
@@ -110,7 +110,10 @@ impl PublisherConnection {
 
     /// Appends at least one media message to `batch`: all that one read of the socket brought.
     /// Cancel safe. Answers the peer's control messages meanwhile. An error is final.
-    pub async fn receive(&mut self, batch: &mut Vec<MediaMessage>) -> Result<(), PublisherGone> {
+    pub(crate) async fn receive(
+        &mut self,
+        batch: &mut Vec<MediaMessage>,
+    ) -> Result<(), PublisherGone> {
         let before = batch.len();
         loop {
             self.connection.process();

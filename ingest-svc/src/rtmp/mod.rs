@@ -3,5 +3,5 @@
 mod connection;
 mod server;
 
-pub use connection::{PublisherConnection, PublisherGone};
-pub use server::{PublisherSink, serve};
+pub(crate) use connection::{PublisherConnection, PublisherGone};
+pub(crate) use server::{PublisherSink, serve};

@@ -29,7 +29,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Takes publishers: the table of streams.
 #[async_trait]
-pub trait PublisherSink: Send + Sync + 'static {
+pub(crate) trait PublisherSink: Send + Sync + 'static {
     /// Decides on a publisher: accepts and drives it from now on, or refuses it. Returns soon.
     async fn offer(&self, connection: PublisherConnection);
 }
@@ -37,7 +37,7 @@ pub trait PublisherSink: Send + Sync + 'static {
 /// Accepts RTMP connections until the drain begins, each in a task that ends when the publisher is
 /// handed over or gone. At most `max_connections` live at one time, those handed over included; a
 /// further one is closed at once.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     config: RtmpConfig,
     sink: Arc<dyn PublisherSink>,

@@ -294,8 +294,8 @@ impl Actor {
     }
 
     async fn publisher_gone(&mut self, gone: &PublisherGone) {
-        info!(stream = %self.status.key, %gone, "the publisher went away");
-        self.forget_publisher();
+        let bytes = self.forget_publisher().map(|publisher| publisher.bytes_received());
+        info!(stream = %self.status.key, %gone, bytes, "the publisher went away");
         if self.leg.is_some() && !self.context.ingest.hold.is_zero() {
             self.held_until = Some(Instant::now() + self.context.ingest.hold);
             self.status.enter(State::Held);
