@@ -1,3 +1,7 @@
 //! The gateway as a library: what the binary `rtmp2rtsp` runs, for tests too.
 
+pub mod cli;
 pub mod demo;
+mod run;
+
+pub use run::{Gateway, Part, Signals};

@@ -7,31 +7,99 @@ use crate::{ClockRate, MediaTime};
 /// Unwraps the 32-bit millisecond timestamps of one publisher (all its tracks share one) into a 64-bit timeline.
 /// Signed distances below 2^31 ms from the last one are taken as they are.
 #[derive(Debug, Default)]
-pub struct TimestampUnwrapper {}
+pub struct TimestampUnwrapper {
+    last_ms: Option<i64>,
+}
 
 impl TimestampUnwrapper {
     /// The place of `timestamp_ms` on the timeline; the first one keeps its value.
-    pub fn unwrap(&mut self, _timestamp_ms: u32) -> MediaTime {
-        todo!()
+    pub fn unwrap(&mut self, timestamp_ms: u32) -> MediaTime {
+        let ms = match self.last_ms {
+            None => i64::from(timestamp_ms),
+            Some(last) => last + i64::from(timestamp_ms.wrapping_sub(last as u32) as i32),
+        };
+        self.last_ms = Some(ms);
+        MediaTime::from_millis(ms)
     }
 }
 
 /// Stamps audio frames by counting samples, so that they are free of the publisher's millisecond jitter, and re-anchors
-/// when the count drifts further than `max_drift` (50 ms) from the publisher's clock.
+/// when the count drifts further than `max_drift` (50 ms) from the publisher's clock. Never runs backwards: a
+/// re-anchor to an earlier time goes on from the end of the last frame.
 #[derive(Debug)]
-pub struct AudioClock {}
+pub struct AudioClock {
+    rate: ClockRate,
+    max_drift: i64,
+    next: Option<i64>,
+    reanchored: u32,
+}
 
 impl AudioClock {
     /// A clock before its first frame.
-    pub fn new(_rate: ClockRate, _max_drift: Duration) -> Self {
-        todo!()
+    pub fn new(rate: ClockRate, max_drift: Duration) -> Self {
+        let max_drift = MediaTime::from_nanos(max_drift.as_nanos() as i64).to_ticks(rate);
+        Self { rate, max_drift, next: None, reanchored: 0 }
     }
+
     /// The time in ticks of `rate` (64 bits, not wrapped) of a frame of `samples` that the publisher stamped `at`.
-    pub fn stamp(&mut self, _at: MediaTime, _samples: u32) -> i64 {
-        todo!()
+    pub fn stamp(&mut self, at: MediaTime, samples: u32) -> i64 {
+        let told = at.to_ticks(self.rate);
+        let stamp = match self.next {
+            None => told,
+            Some(next) if (told - next).abs() <= self.max_drift => next,
+            Some(next) => {
+                // Behind the count: going back would break the order of time, so the count goes on until the
+                // publisher has caught up.
+                if told > next {
+                    self.reanchored = self.reanchored.wrapping_add(1);
+                    told
+                } else {
+                    next
+                }
+            }
+        };
+        self.next = Some(stamp + i64::from(samples));
+        stamp
     }
+
     /// How often it was re-anchored after its first frame.
     pub fn reanchored(&self) -> u32 {
-        todo!()
+        self.reanchored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_unwrap_over_32_bits_and_take_small_steps_back() {
+        let mut unwrapper = TimestampUnwrapper::default();
+        let ms: Vec<_> = [u32::MAX - 10, u32::MAX - 20, 5, 25]
+            .map(|t| unwrapper.unwrap(t).as_nanos() / 1_000_000)
+            .to_vec();
+        let wrap = 1_i64 << 32;
+        assert_eq!(ms, [wrap - 11, wrap - 21, wrap + 5, wrap + 25]);
+    }
+
+    #[test]
+    fn millisecond_rounding_over_13_hours_never_shows_and_never_reanchors() {
+        let rate = ClockRate::new(44_100).unwrap();
+        let mut clock = AudioClock::new(rate, Duration::from_millis(50));
+        for frame in 0..2_000_000_i64 {
+            let ms = frame * 1024 * 1000 / 44_100;
+            assert_eq!(clock.stamp(MediaTime::from_millis(ms), 1024), frame * 1024);
+        }
+        assert_eq!(clock.reanchored(), 0);
+    }
+
+    #[test]
+    fn a_jump_forward_reanchors_and_a_jump_back_never_goes_back() {
+        let rate = ClockRate::new(48_000).unwrap();
+        let mut clock = AudioClock::new(rate, Duration::from_millis(50));
+        assert_eq!(clock.stamp(MediaTime::from_millis(0), 1024), 0);
+        assert_eq!(clock.stamp(MediaTime::from_millis(1000), 1024), 48_000);
+        assert_eq!(clock.reanchored(), 1);
+        assert_eq!(clock.stamp(MediaTime::from_millis(500), 1024), 49_024);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::Stream;
 use media::StreamKey;
-use svc_core::error::ApiError;
+use svc_core::error::{ApiError, Detail, Kind};
 
 use crate::{Claim, Grant, Lease, LeaseId, Node, NodeInfo, StreamOwner};
 
@@ -18,18 +18,24 @@ pub enum WatchEvent {
     NodeAdded(Node),
     /// Its announcement changed.
     NodeChanged(Node),
-    /// It is gone; `expired` if since nobody renewed it.
+    /// It is gone.
     NodeRemoved {
-        /** The node as it was last. */
+        /// The node as it was last.
         node: Node,
+        /// Whether it ended since nobody renewed it.
         expired: bool,
     },
     /// Was there when the watch began, or was granted.
     LeaseAdded(Lease),
     /// It has another port.
     LeaseChanged(Lease),
-    /// It has ended; `expired` if since nobody renewed it.
-    LeaseRemoved { lease: Lease, expired: bool },
+    /// It has ended.
+    LeaseRemoved {
+        /// The lease as it was last.
+        lease: Lease,
+        /// Whether it ended since nobody renewed it.
+        expired: bool,
+    },
 }
 
 /// Why the registry refuses. Maps to one `ApiError` each.
@@ -87,8 +93,26 @@ pub enum RegistryError {
 }
 
 impl From<RegistryError> for ApiError {
-    fn from(_error: RegistryError) -> Self {
-        todo!()
+    fn from(error: RegistryError) -> Self {
+        use RegistryError as E;
+        let message = error.to_string();
+        let (kind, detail) = match error {
+            E::UnknownNode(id) => (Kind::NotFound, Detail::Resource("node", id)),
+            E::NoNode => (Kind::ResourceExhausted, Detail::Reason("NO_NODE")),
+            E::NoPort(_) => (Kind::ResourceExhausted, Detail::Reason("NO_PORT")),
+            E::Owned { stream_key, .. } => {
+                (Kind::AlreadyExists, Detail::Resource("stream", stream_key.to_string()))
+            }
+            E::UnknownLease(id) => (Kind::NotFound, Detail::Resource("lease", id)),
+            E::UnknownStream(key) => (Kind::NotFound, Detail::Resource("stream", key.to_string())),
+            E::Fenced { .. } => (Kind::FailedPrecondition, Detail::Reason("FENCED")),
+            E::Invalid { field, problem } => {
+                (Kind::InvalidArgument, Detail::Fields(vec![(field.to_owned(), problem)]))
+            }
+            E::Full(_) => (Kind::ResourceExhausted, Detail::Reason("REGISTRY_FULL")),
+            E::Unavailable(_) => (Kind::Unavailable, Detail::Reason("REGISTRY_UNREACHABLE")),
+        };
+        Self { kind, message, detail }
     }
 }
 
@@ -103,11 +127,12 @@ pub trait Engine: Send + Sync + 'static {
     async fn register_node(&self, node: NodeInfo) -> Result<Duration, RegistryError>;
     /// Renews an announcement; its TTL.
     async fn keep_alive(&self, node_id: &str) -> Result<Duration, RegistryError>;
-    /// Takes a node out at once, its leases with it (drain).
+    /// Takes a node out at once, its leases with it (drain); harmless when it is gone.
     async fn deregister_node(&self, node_id: &str) -> Result<(), RegistryError>;
     /// Grants a leg.
     async fn allocate_port(&self, claim: Claim) -> Result<Grant, RegistryError>;
-    /// Renews leases of an owner: those that are lost, and the TTL of the others.
+    /// Renews leases of an owner: those that are lost (gone, another owner's, or on a node that is gone), and the
+    /// TTL of the others.
     async fn renew_leases(
         &self,
         owner_id: &str,
@@ -115,7 +140,8 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<(Vec<LeaseId>, Duration), RegistryError>;
     /// Ends a lease; harmless when it is gone.
     async fn release_port(&self, lease: &LeaseId) -> Result<(), RegistryError>;
-    /// Sets the port aside and grants another.
+    /// Sets the port aside and grants another, on another node if this one has none. With no port anywhere it
+    /// is [`RegistryError::NoPort`] and the lease has ended.
     async fn reject_port(&self, lease: &LeaseId) -> Result<Grant, RegistryError>;
     /// Who has a stream.
     async fn lookup_stream(&self, key: &StreamKey) -> Result<StreamOwner, RegistryError>;

@@ -4,19 +4,23 @@
 //! [`service`] serves the `Registry` RPC over any engine; [`Client`] calls it; [`LeaseKeeper`] holds the one
 //! renewal of a process for all its leases.
 
+mod book;
 mod client;
+mod convert;
 mod engine;
 mod keeper;
 mod memory;
 mod model;
 mod service;
+mod status;
+mod validate;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
 pub use client::Client;
-pub use engine::{Engine, RegistryError, WatchEvent};
+pub use engine::{Engine, RegistryError, Watch, WatchEvent};
 pub use keeper::{LeaseKeeper, LostLease, NodeKeeper};
 pub use memory::{MemoryConfig, MemoryEngine};
 pub use model::{Claim, Grant, Lease, LeaseId, Node, NodeInfo, StreamOwner};
-pub use service::service;
+pub use service::{Service, service};

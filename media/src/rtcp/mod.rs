@@ -60,24 +60,226 @@ pub enum RtcpPacket {
 #[error("not an RTCP compound packet: {0}")]
 pub struct RtcpError(pub String);
 
+/// The most packets of one compound that are read: a datagram of 1,500 bytes holds about as many of the smallest.
+const MAX_PACKETS: usize = 64;
+
 /// Reads a compound packet. Bounded: at most 64 packets.
-pub fn parse_compound(_bytes: &[u8]) -> Result<Vec<RtcpPacket>, RtcpError> {
-    todo!()
+pub fn parse_compound(bytes: &[u8]) -> Result<Vec<RtcpPacket>, RtcpError> {
+    let mut packets = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if packets.len() == MAX_PACKETS {
+            return Err(RtcpError(format!("more than {MAX_PACKETS} packets")));
+        }
+        let (packet, behind) = split(rest)?;
+        read(packet, &mut packets)?;
+        rest = behind;
+    }
+    if packets.is_empty() { Err(RtcpError("empty".into())) } else { Ok(packets) }
+}
+
+/// A packet's header (RFC 3550, 6.4.1) and its body, padding left out.
+struct Raw<'a> {
+    count: u8,
+    packet_type: u8,
+    body: &'a [u8],
+}
+
+fn split(bytes: &[u8]) -> Result<(Raw<'_>, &[u8]), RtcpError> {
+    let header = bytes.first_chunk::<4>().ok_or_else(|| RtcpError("truncated header".into()))?;
+    if header[0] >> 6 != 2 {
+        return Err(RtcpError(format!("version {}", header[0] >> 6)));
+    }
+    let size = 4 + 4 * usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let whole = bytes
+        .get(..size)
+        .ok_or_else(|| RtcpError(format!("{size} bytes announced, {} there", bytes.len())))?;
+    let mut body = &whole[4..];
+    if header[0] & 0x20 != 0 {
+        let padding = usize::from(*body.last().unwrap_or(&0));
+        if padding == 0 || padding > body.len() {
+            return Err(RtcpError(format!("padding of {padding} bytes")));
+        }
+        body = &body[..body.len() - padding];
+    }
+    Ok((Raw { count: header[0] & 0x1f, packet_type: header[1], body }, &bytes[size..]))
+}
+
+fn read(raw: Raw<'_>, packets: &mut Vec<RtcpPacket>) -> Result<(), RtcpError> {
+    let words = Words(raw.body);
+    match raw.packet_type {
+        packet_type::SR => {
+            let report = SenderReport {
+                ssrc: words.at(0)?,
+                ntp: NtpTime::from_bits(u64::from(words.at(1)?) << 32 | u64::from(words.at(2)?)),
+                rtp_timestamp: words.at(3)?,
+                packets: words.at(4)?,
+                octets: words.at(5)?,
+            };
+            packets.push(RtcpPacket::SenderReport(report, blocks(&words, 6, raw.count)?));
+        }
+        packet_type::RR => {
+            packets.push(RtcpPacket::ReceiverReport(words.at(0)?, blocks(&words, 1, raw.count)?));
+        }
+        packet_type::SDES => {
+            if let Some(cname) = cname(raw.body) {
+                packets.push(cname);
+            } else {
+                packets.push(RtcpPacket::Other(packet_type::SDES));
+            }
+        }
+        packet_type::BYE => {
+            let sources =
+                (0..usize::from(raw.count)).map(|i| words.at(i)).collect::<Result<_, _>>()?;
+            packets.push(RtcpPacket::Bye(sources));
+        }
+        packet_type::RTPFB if raw.count == 1 => {
+            packets.push(RtcpPacket::Nack(words.at(1)?, missing(raw.body.get(8..).unwrap_or(&[]))));
+        }
+        other => packets.push(RtcpPacket::Other(other)),
+    }
+    Ok(())
+}
+
+mod packet_type {
+    pub(super) const SR: u8 = 200;
+    pub(super) const RR: u8 = 201;
+    pub(super) const SDES: u8 = 202;
+    pub(super) const BYE: u8 = 203;
+    pub(super) const RTPFB: u8 = 205;
+}
+
+struct Words<'a>(&'a [u8]);
+
+impl Words<'_> {
+    fn at(&self, index: usize) -> Result<u32, RtcpError> {
+        self.0
+            .get(4 * index..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .map(|word| u32::from_be_bytes(*word))
+            .ok_or_else(|| RtcpError(format!("ends at byte {} of its body", self.0.len())))
+    }
+}
+
+fn blocks(words: &Words<'_>, first: usize, count: u8) -> Result<Vec<ReportBlock>, RtcpError> {
+    (0..usize::from(count))
+        .map(|i| {
+            let at = first + 6 * i;
+            let loss = words.at(at + 1)?;
+            Ok(ReportBlock {
+                ssrc: words.at(at)?,
+                fraction_lost: (loss >> 24) as u8,
+                cumulative_lost: (loss << 8) as i32 >> 8,
+                highest_sequence_number: words.at(at + 2)?,
+                jitter: words.at(at + 3)?,
+                last_sr: words.at(at + 4)?,
+                delay_since_last_sr: words.at(at + 5)?,
+            })
+        })
+        .collect()
+}
+
+/// The CNAME of the first chunk (RFC 3550, 6.5).
+fn cname(body: &[u8]) -> Option<RtcpPacket> {
+    let source = u32::from_be_bytes(*body.first_chunk::<4>()?);
+    let mut rest = &body[4..];
+    loop {
+        let (&kind, &size) = (rest.first()?, rest.get(1)?);
+        if kind == 0 {
+            return None;
+        }
+        let value = rest.get(2..2 + usize::from(size))?;
+        if kind == 1 {
+            return Some(RtcpPacket::Cname(source, String::from_utf8_lossy(value).into_owned()));
+        }
+        rest = &rest[2 + usize::from(size)..];
+    }
+}
+
+/// The sequence numbers of generic NACK's PID and BLP pairs (RFC 4585, 6.2.1).
+fn missing(pairs: &[u8]) -> Vec<u16> {
+    let mut missing = Vec::new();
+    for pair in pairs.chunks_exact(4) {
+        let first = u16::from_be_bytes([pair[0], pair[1]]);
+        let mask = u16::from_be_bytes([pair[2], pair[3]]);
+        missing.push(first);
+        missing.extend(
+            (0..16).filter(|bit| mask >> bit & 1 == 1).map(|bit| first.wrapping_add(bit + 1)),
+        );
+    }
+    missing
+}
+
+fn begin(out: &mut Vec<u8>, count: u8, packet_type: u8, body_bytes: usize) {
+    out.extend_from_slice(&[0x80 | count, packet_type]);
+    out.extend_from_slice(&((body_bytes / 4) as u16).to_be_bytes());
+}
+
+fn put_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
+    let cname = &cname.as_bytes()[..cname.len().min(255)];
+    // The list of items ends with at least one null byte, on a word boundary.
+    let padding = 4 - (2 + cname.len()) % 4;
+    begin(out, 1, packet_type::SDES, 4 + 2 + cname.len() + padding);
+    out.extend_from_slice(&ssrc.to_be_bytes());
+    out.extend_from_slice(&[1, cname.len() as u8]);
+    out.extend_from_slice(cname);
+    out.resize(out.len() + padding, 0);
 }
 
 /// SR + SDES(CNAME) as one compound.
-pub fn sender_report(_report: &SenderReport, _cname: &str) -> Bytes {
-    todo!()
+pub fn sender_report(report: &SenderReport, cname: &str) -> Bytes {
+    let mut out = Vec::with_capacity(64);
+    begin(&mut out, 0, packet_type::SR, 24);
+    out.extend_from_slice(&report.ssrc.to_be_bytes());
+    out.extend_from_slice(&report.ntp.bits().to_be_bytes());
+    for word in [report.rtp_timestamp, report.packets, report.octets] {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
+    put_cname(&mut out, report.ssrc, cname);
+    out.into()
+}
+
+fn put_receiver_report(out: &mut Vec<u8>, sender_ssrc: u32, blocks: &[ReportBlock]) {
+    // RC has five bits.
+    let blocks = &blocks[..blocks.len().min(31)];
+    begin(out, blocks.len() as u8, packet_type::RR, 4 + 24 * blocks.len());
+    out.extend_from_slice(&sender_ssrc.to_be_bytes());
+    for block in blocks {
+        let loss =
+            u32::from(block.fraction_lost) << 24 | (block.cumulative_lost as u32 & 0xff_ffff);
+        for word in [
+            block.ssrc,
+            loss,
+            block.highest_sequence_number,
+            block.jitter,
+            block.last_sr,
+            block.delay_since_last_sr,
+        ] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+    }
 }
 
 /// RR + SDES(CNAME) as one compound.
-pub fn receiver_report(_sender_ssrc: u32, _blocks: &[ReportBlock], _cname: &str) -> Bytes {
-    todo!()
+pub fn receiver_report(sender_ssrc: u32, blocks: &[ReportBlock], cname: &str) -> Bytes {
+    let mut out = Vec::with_capacity(96);
+    put_receiver_report(&mut out, sender_ssrc, blocks);
+    put_cname(&mut out, sender_ssrc, cname);
+    out.into()
 }
 
 /// RR (empty) + SDES(CNAME) + BYE as one compound, ending all `sources`.
-pub fn bye(_sources: &[u32], _cname: &str) -> Bytes {
-    todo!()
+pub fn bye(sources: &[u32], cname: &str) -> Bytes {
+    let sources = &sources[..sources.len().min(31)];
+    let sender = sources.first().copied().unwrap_or_default();
+    let mut out = Vec::with_capacity(64);
+    put_receiver_report(&mut out, sender, &[]);
+    put_cname(&mut out, sender, cname);
+    begin(&mut out, sources.len() as u8, packet_type::BYE, 4 * sources.len());
+    for source in sources {
+        out.extend_from_slice(&source.to_be_bytes());
+    }
+    out.into()
 }
 
 /// The mapping of one track's RTP clock to wall-clock time, from one anchor, so that every SR of all tracks of a stream
@@ -94,11 +296,76 @@ pub struct ClockMapping {
 
 impl ClockMapping {
     /// The RTP timestamp (modulo 2^32) of a wall-clock time.
-    pub fn rtp_at(&self, _ntp: NtpTime) -> u32 {
-        todo!()
+    pub fn rtp_at(&self, ntp: NtpTime) -> u32 {
+        let passed = crate::MediaTime::from_nanos(ntp.nanos_since(self.ntp));
+        self.rtp_timestamp.wrapping_add(passed.to_ticks(self.clock_rate) as u32)
     }
+
     /// The wall-clock time of an RTP timestamp that lies within 2^31 ticks of the anchor.
-    pub fn ntp_at(&self, _rtp_timestamp: u32) -> NtpTime {
-        todo!()
+    pub fn ntp_at(&self, rtp_timestamp: u32) -> NtpTime {
+        let ticks = i64::from(rtp_timestamp.wrapping_sub(self.rtp_timestamp) as i32);
+        self.ntp.offset_by_nanos(crate::MediaTime::from_ticks(ticks, self.clock_rate).as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn report() -> SenderReport {
+        SenderReport {
+            ssrc: 7,
+            ntp: NtpTime::from_bits(0x0102_0304_0506_0708),
+            rtp_timestamp: 9,
+            packets: 10,
+            octets: 11,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for cname in ["", "a", "ab", "abc", "abcd", "stream@host"] {
+            let read = parse_compound(&sender_report(&report(), cname)).unwrap();
+            let expected = [
+                RtcpPacket::SenderReport(report(), vec![]),
+                RtcpPacket::Cname(7, cname.to_owned()),
+            ];
+            assert_eq!(read, expected);
+        }
+        let block =
+            ReportBlock { ssrc: 1, cumulative_lost: -5, fraction_lost: 3, ..Default::default() };
+        let read = parse_compound(&receiver_report(2, &[block], "x")).unwrap();
+        assert_eq!(read[0], RtcpPacket::ReceiverReport(2, vec![block]));
+        let read = parse_compound(&bye(&[4, 5], "x")).unwrap();
+        assert_eq!(read[2], RtcpPacket::Bye(vec![4, 5]));
+    }
+
+    #[test]
+    fn every_truncation_is_refused_or_read_without_a_panic() {
+        let whole = sender_report(&report(), "stream");
+        for end in 0..whole.len() {
+            let _ = parse_compound(&whole[..end]);
+        }
+        assert!(parse_compound(&[]).is_err());
+        assert!(parse_compound(&[0x40, 200, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn a_generic_nack_names_its_missing_packets() {
+        let nack = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0, 0b101];
+        assert_eq!(parse_compound(&nack).unwrap(), [RtcpPacket::Nack(2, vec![65_535, 0, 2])]);
+    }
+
+    #[test]
+    fn a_clock_mapping_stays_exact_beyond_the_wrap_of_rtp_time() {
+        let start = NtpTime::from_unix(Duration::from_secs(1_700_000_000));
+        let clock =
+            ClockMapping { ntp: start, rtp_timestamp: u32::MAX - 5, clock_rate: ClockRate::VIDEO };
+        let later = start.offset_by_nanos(20 * 3_600 * 1_000_000_000);
+        let ticks = 20_u64 * 3_600 * 90_000;
+        assert_eq!(clock.rtp_at(later), (u32::MAX - 5).wrapping_add(ticks as u32));
+        assert!(clock.ntp_at(84).nanos_since(start).abs_diff(1_000_000) < 2);
     }
 }

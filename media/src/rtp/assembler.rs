@@ -1,13 +1,35 @@
 //! Packets in order to access units.
 
-use bytes::Bytes;
+use std::{collections::VecDeque, time::Instant};
+
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Ordered, PacketBatch};
+use super::{Ordered, PacketBatch, ReceivedPacket, inspect_h264};
+use crate::codec::MediaKind;
 
 /// Gathers packets in order into access units: ends one at the marker or where the timestamp changes. Bounded by
 /// `max_bytes` per access unit; what exceeds it is dropped whole.
-pub struct AccessUnitAssembler {}
+pub struct AccessUnitAssembler {
+    kind: MediaKind,
+    max_bytes: usize,
+    open: Option<Open>,
+    ready: VecDeque<AssembledAccessUnit>,
+    /// Packets are missing before the next one.
+    gap: bool,
+    oversized: u32,
+}
+
+struct Open {
+    data: BytesMut,
+    sizes: SmallVec<[u16; 16]>,
+    timestamp: u32,
+    keyframe: bool,
+    damaged: bool,
+    oversized: bool,
+    received_at: Instant,
+    parameter_sets: SmallVec<[Bytes; 2]>,
+}
 
 /// One access unit as it came off the leg.
 #[derive(Clone, Debug)]
@@ -21,26 +43,95 @@ pub struct AssembledAccessUnit {
     /// Whether packets of it (or, unknowably, between it and its neighbour) are missing.
     pub damaged: bool,
     /// When its first packet came.
-    pub received_at: std::time::Instant,
+    pub received_at: Instant,
     /// H.264 parameter sets that it carries.
     pub parameter_sets: SmallVec<[Bytes; 2]>,
 }
 
 impl AccessUnitAssembler {
     /// An assembler for a track of this kind.
-    pub fn new(_kind: crate::codec::MediaKind, _max_bytes: usize) -> Self {
-        todo!()
+    pub fn new(kind: MediaKind, max_bytes: usize) -> Self {
+        Self { kind, max_bytes, open: None, ready: VecDeque::new(), gap: false, oversized: 0 }
     }
+
     /// Takes what the reorder buffer gave.
-    pub fn handle(&mut self, _ordered: Ordered) {
-        todo!()
+    pub fn handle(&mut self, ordered: Ordered) {
+        match ordered {
+            Ordered::Packet(packet) => self.packet(packet),
+            Ordered::Lost(0) => {}
+            Ordered::Lost(_) => {
+                if let Some(open) = &mut self.open {
+                    open.damaged = true;
+                }
+                self.gap = true;
+            }
+            Ordered::Restarted => {
+                self.close();
+                self.gap = false;
+            }
+        }
     }
+
+    fn packet(&mut self, packet: ReceivedPacket) {
+        let timestamp = packet.header.timestamp;
+        if self.open.as_ref().is_some_and(|open| open.timestamp != timestamp) {
+            self.close();
+        }
+        let (kind, max_bytes, gap) = (self.kind, self.max_bytes, std::mem::take(&mut self.gap));
+        let open = self.open.get_or_insert_with(|| Open {
+            data: BytesMut::new(),
+            sizes: SmallVec::new(),
+            timestamp,
+            keyframe: kind == MediaKind::Audio,
+            damaged: gap,
+            oversized: false,
+            received_at: packet.received_at,
+            parameter_sets: SmallVec::new(),
+        });
+        let size = u16::try_from(packet.bytes.len()).unwrap_or(u16::MAX);
+        if open.data.len() + usize::from(size) > max_bytes
+            || usize::from(size) != packet.bytes.len()
+        {
+            open.oversized = true;
+        }
+        if !open.oversized {
+            open.data.extend_from_slice(&packet.bytes);
+            open.sizes.push(size);
+            if kind == MediaKind::Video {
+                let sets = &mut open.parameter_sets;
+                let payload = packet.bytes.get(packet.header.payload.clone()).unwrap_or_default();
+                let info = inspect_h264(payload, |set| sets.push(Bytes::copy_from_slice(set)));
+                open.keyframe |= info.starts_idr;
+            }
+        }
+        if packet.header.marker {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if open.oversized {
+            self.oversized = self.oversized.wrapping_add(1);
+            return;
+        }
+        self.ready.push_back(AssembledAccessUnit {
+            packets: PacketBatch { data: open.data.freeze(), sizes: open.sizes },
+            timestamp: open.timestamp,
+            keyframe: open.keyframe,
+            damaged: open.damaged,
+            received_at: open.received_at,
+            parameter_sets: open.parameter_sets,
+        });
+    }
+
     /// The next whole access unit.
     pub fn poll(&mut self) -> Option<AssembledAccessUnit> {
-        todo!()
+        self.ready.pop_front()
     }
+
     /// Access units dropped for exceeding the bound.
     pub fn oversized(&self) -> u32 {
-        todo!()
+        self.oversized
     }
 }

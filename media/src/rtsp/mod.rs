@@ -1,8 +1,20 @@
 //! RTSP 1.0 (RFC 2326), the server side of one connection, sans-IO.
+//!
+//! Left out on purpose: RECORD and ANNOUNCE (streams come by RTMP), REDIRECT, multicast, RTSP 2.0, seeking (streams are live: any
+//! Range is taken, and answered by `npt=now-`).
+
+mod codec;
+mod connection;
+mod message;
+mod session;
+mod transport;
+mod url;
 
 use std::{net::SocketAddr, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+
+pub use connection::ServerConnection;
 
 /// What a connection needs to know of its server.
 #[derive(Clone, Debug)]
@@ -14,16 +26,6 @@ pub struct ServerConfig {
     /// The UDP ports that SETUP announces for UDP readers (RTP, RTCP); `None`: UDP is refused with 461.
     pub udp_ports: Option<(u16, u16)>,
 }
-
-/// The server side of one RTSP connection. At most one session lives on a connection, and ends with it: an interleaved
-/// session belongs to its connection (CVE-2026-41470), and no session id is good on another.
-///
-/// | state | SETUP | PLAY | PAUSE | TEARDOWN | RFC 2326 |
-/// | --- | --- | --- | --- | --- | --- |
-/// | Init | → Ready | 455 (454 with an unknown Session) | 455 | 454 | A.2 |
-/// | Ready | adds a track | → Playing | stays | → Init | |
-/// | Playing | 455 | stays | → Ready | → Init | |
-pub struct ServerConnection {}
 
 /// How a track of a session is carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +73,7 @@ pub enum Event {
         /// User-Agent, may be empty.
         user_agent: String,
     },
-    /// PLAY in Ready: answer by [`ServerConnection::answer_play`].
+    /// PLAY, also while playing (then nothing changes): answer by [`ServerConnection::answer_play`].
     Play {
         /// The tracks that were set up, in their order.
         tracks: Vec<(usize, TrackTransport)>,
@@ -89,10 +91,10 @@ pub enum Event {
 pub struct RtpInfo {
     /// The track.
     pub track: usize,
-    /// Sequence number of the first packet that the reader gets.
-    pub sequence_number: u16,
-    /// Its timestamp.
-    pub rtp_timestamp: u32,
+    /// Sequence number of the first packet that the reader gets; `None`: not known yet.
+    pub sequence_number: Option<u16>,
+    /// Its timestamp; `None`: not known yet.
+    pub rtp_timestamp: Option<u32>,
 }
 
 /// Why a request is refused by the shell.
@@ -121,49 +123,4 @@ pub enum RtspError {
         /// Where, counted from the first byte of the connection.
         at: u64,
     },
-}
-
-impl ServerConnection {
-    /// A connection before its first byte; `peer` and `local` are its two ends.
-    pub fn new(_config: ServerConfig, _peer: SocketAddr, _local: SocketAddr) -> Self {
-        todo!()
-    }
-    /// Takes what has come; leaves in `input` what is not yet whole (bounded). While an event waits for its answer no
-    /// further request is read (pipelining keeps its order), so call it again, with whatever input, after each answer.
-    /// `new_session_id` is called when a session is made.
-    pub fn handle_input(
-        &mut self,
-        _input: &mut BytesMut,
-        _new_session_id: &mut dyn FnMut() -> String,
-    ) -> Result<(), RtspError> {
-        todo!()
-    }
-    /// Bytes to send: responses only, whole.
-    pub fn poll_output(&mut self) -> Option<Bytes> {
-        todo!()
-    }
-    /// What happened.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
-    }
-    /// Answers DESCRIBE with an SDP.
-    pub fn answer_describe(&mut self, _answer: Result<String, Refusal>) {
-        todo!()
-    }
-    /// Answers SETUP: the SSRC of the track, for the Transport header.
-    pub fn answer_setup(&mut self, _answer: Result<u32, Refusal>) {
-        todo!()
-    }
-    /// Answers PLAY.
-    pub fn answer_play(&mut self, _answer: Result<Vec<RtpInfo>, Refusal>) {
-        todo!()
-    }
-    /// Whether a session is there, and its id.
-    pub fn session_id(&self) -> Option<&str> {
-        todo!()
-    }
-    /// Whether TEARDOWN or an unrecoverable error asks that the connection be closed once the output is written.
-    pub fn wants_close(&self) -> bool {
-        todo!()
-    }
 }

@@ -1,6 +1,10 @@
 //! Session descriptions (RFC 8866) of a leg and for readers. See the word "session description" in docs/architecture.md.
+//! Ports and connection addresses are not read: where a stream is received is for the lease to say.
 
-use std::net::{IpAddr, SocketAddr};
+mod parse;
+mod write;
+
+use std::net::IpAddr;
 
 use crate::codec::CodecConfig;
 
@@ -55,18 +59,5 @@ pub enum SdpError {
     },
 }
 
-impl SessionDescription {
-    /// Reads a session description.
-    pub fn parse(_text: &str) -> Result<Self, SdpError> {
-        todo!()
-    }
-    /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`.
-    pub fn to_leg_sdp(&self, _destination: SocketAddr) -> String {
-        todo!()
-    }
-    /// As DESCRIBE answers it: port 0, `a=control:trackID=N`, `a=range:npt=now-`, fmtp with sprop-parameter-sets, profile-level-id, AAC config.
-    /// `origin` is the address of the server, `version` grows with each change of the description.
-    pub fn to_reader_sdp(&self, _origin: IpAddr, _session_id: u64, _version: u64) -> String {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

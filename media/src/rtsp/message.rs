@@ -1,0 +1,239 @@
+//! Requests read and responses written.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use rtsp_types::{MessageRef, MethodRef, RequestRef, Version};
+
+use super::codec::header;
+
+/// The longest CSeq that is echoed; 32 bits are ten digits, some clients count beyond.
+const MAX_CSEQ_BYTES: usize = 64;
+
+/// What is served, for Public and Allow.
+pub(super) const METHODS: &str =
+    "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+
+/// A method (RFC 2326, 10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Method {
+    Options,
+    Describe,
+    Setup,
+    Play,
+    Pause,
+    Teardown,
+    GetParameter,
+    SetParameter,
+    /// Known, but never allowed here: ANNOUNCE, RECORD, REDIRECT.
+    NotAllowed,
+    /// In no specification.
+    Unknown,
+}
+
+/// A status that is answered (RFC 2326, 7.1.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    EntityTooLarge,
+    ParameterNotUnderstood,
+    NotEnoughBandwidth,
+    SessionNotFound,
+    MethodNotValidInThisState,
+    AggregateNotAllowed,
+    UnsupportedTransport,
+    InternalError,
+    NotImplemented,
+    Unavailable,
+    VersionNotSupported,
+    OptionNotSupported,
+}
+
+impl Status {
+    /// The status line's code and reason.
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::BadRequest => "400 Bad Request",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::NotAcceptable => "406 Not Acceptable",
+            Self::EntityTooLarge => "413 Request Entity Too Large",
+            Self::ParameterNotUnderstood => "451 Parameter Not Understood",
+            Self::NotEnoughBandwidth => "453 Not Enough Bandwidth",
+            Self::SessionNotFound => "454 Session Not Found",
+            Self::MethodNotValidInThisState => "455 Method Not Valid in This State",
+            Self::AggregateNotAllowed => "459 Aggregate Operation Not Allowed",
+            Self::UnsupportedTransport => "461 Unsupported Transport",
+            Self::InternalError => "500 Internal Server Error",
+            Self::NotImplemented => "501 Not Implemented",
+            Self::Unavailable => "503 Service Unavailable",
+            Self::VersionNotSupported => "505 RTSP Version Not Supported",
+            Self::OptionNotSupported => "551 Option not supported",
+        }
+    }
+}
+
+/// A request whose first line and headers could be read.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) cseq: String,
+    pub(super) session: Option<String>,
+    pub(super) transport: Option<String>,
+    pub(super) accept: Option<String>,
+    pub(super) require: Option<String>,
+    pub(super) user_agent: String,
+    pub(super) has_body: bool,
+}
+
+/// What a message turned out to be.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    Request(Request),
+    /// A response of the client; we ask nothing, so it is passed over.
+    Response,
+    /// Answer with the status, and with the CSeq if one was found.
+    Refused(Status, Option<String>),
+    /// No RTSP at all: answer 400 and close.
+    Alien(Option<String>),
+}
+
+/// Reads a message. What the library does not take is looked through for its CSeq, so that the client learns which request was bad.
+pub(super) fn parse(head: &[u8], body: &[u8]) -> Parsed {
+    if head.starts_with(b"RTSP/") {
+        return Parsed::Response;
+    }
+    let cseq = header(head, "cseq").and_then(echoable);
+    let whole = [head, body].concat();
+    let request = match MessageRef::parse(&whole[..]) {
+        Ok((MessageRef::Request(request), _)) => request,
+        Ok((MessageRef::Response(_) | MessageRef::Data(_), _)) | Err(_) => {
+            return unparsable(head, cseq);
+        }
+    };
+    if request.version() != Version::V1_0 {
+        return Parsed::Refused(Status::VersionNotSupported, cseq);
+    }
+    let Some(cseq) = cseq else { return Parsed::Refused(Status::BadRequest, None) };
+    if value(&request, "content-length").is_some_and(|length| length.parse::<u32>().is_err()) {
+        return Parsed::Refused(Status::BadRequest, Some(cseq));
+    }
+    Parsed::Request(Request {
+        method: method(request.method()),
+        url: request.uri().unwrap_or("*").to_owned(),
+        cseq,
+        session: value(&request, "session"),
+        transport: value(&request, "transport"),
+        accept: value(&request, "accept"),
+        require: value(&request, "require"),
+        user_agent: value(&request, "user-agent").unwrap_or_default(),
+        has_body: !body.is_empty(),
+    })
+}
+
+fn unparsable(head: &[u8], cseq: Option<String>) -> Parsed {
+    let line = head.split(|&b| b == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
+    match version.strip_prefix(b"RTSP/") {
+        Some(b"1.0") => Parsed::Refused(Status::BadRequest, cseq),
+        Some(number) if number.iter().all(|b| b.is_ascii_digit() || *b == b'.') => {
+            Parsed::Refused(Status::VersionNotSupported, cseq)
+        }
+        Some(_) => Parsed::Refused(Status::BadRequest, cseq),
+        None => Parsed::Alien(cseq),
+    }
+}
+
+/// The values of all headers `name`, as one list.
+fn value(request: &RequestRef<'_>, name: &str) -> Option<String> {
+    let found = request.headers().filter(|header| header.name().eq_ignore_ascii_case(name));
+    let values: Vec<_> = found.map(|header| header.value().trim()).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn method(method: &MethodRef<'_>) -> Method {
+    match method {
+        MethodRef::Options => Method::Options,
+        MethodRef::Describe => Method::Describe,
+        MethodRef::Setup => Method::Setup,
+        MethodRef::Play => Method::Play,
+        MethodRef::Pause => Method::Pause,
+        MethodRef::Teardown => Method::Teardown,
+        MethodRef::GetParameter => Method::GetParameter,
+        MethodRef::SetParameter => Method::SetParameter,
+        MethodRef::Announce | MethodRef::Record | MethodRef::Redirect | MethodRef::PlayNotify => {
+            Method::NotAllowed
+        }
+        MethodRef::Extension(_) => Method::Unknown,
+    }
+}
+
+/// A CSeq as it can be sent back: as it came, but visible characters only.
+fn echoable(cseq: &str) -> Option<String> {
+    let fit = !cseq.is_empty() && cseq.len() <= MAX_CSEQ_BYTES;
+    (fit && cseq.bytes().all(|b| b.is_ascii_graphic())).then(|| cseq.to_owned())
+}
+
+/// A response in the making.
+pub(super) struct Response {
+    text: String,
+}
+
+impl Response {
+    /// Begins a response.
+    pub(super) fn new(status: Status, cseq: Option<&str>, server: &str) -> Self {
+        let mut response = Self { text: format!("RTSP/1.0 {}\r\n", status.line()) };
+        if let Some(cseq) = cseq {
+            response = response.header("CSeq", cseq);
+        }
+        response = response.header("Server", server);
+        match status {
+            Status::MethodNotAllowed | Status::NotImplemented => response.header("Allow", METHODS),
+            Status::Ok
+            | Status::BadRequest
+            | Status::NotFound
+            | Status::NotAcceptable
+            | Status::EntityTooLarge
+            | Status::ParameterNotUnderstood
+            | Status::NotEnoughBandwidth
+            | Status::SessionNotFound
+            | Status::MethodNotValidInThisState
+            | Status::AggregateNotAllowed
+            | Status::UnsupportedTransport
+            | Status::InternalError
+            | Status::Unavailable
+            | Status::VersionNotSupported
+            | Status::OptionNotSupported => response,
+        }
+    }
+    /// Adds a header; what a peer put into the value cannot end the line.
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        let clean = value.chars().filter(|c| !c.is_control());
+        self.text.push_str(name);
+        self.text.push_str(": ");
+        self.text.extend(clean);
+        self.text.push_str("\r\n");
+        self
+    }
+    /// Ends it without a body.
+    pub(super) fn end(mut self) -> Bytes {
+        self.text.push_str("\r\n");
+        self.text.into()
+    }
+    /// Ends it with an SDP.
+    pub(super) fn sdp(mut self, sdp: &str) -> Bytes {
+        // Writing to a String does not fail.
+        let _ = write!(
+            self.text,
+            "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            sdp.len()
+        );
+        self.text.into()
+    }
+}

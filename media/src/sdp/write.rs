@@ -1,0 +1,130 @@
+//! Writing: the description of a leg and the answer to DESCRIBE.
+
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use sdp_types::{Attribute, Connection, Media, MediaType, Origin, Session, Time, TransportProto};
+
+use super::{SessionDescription, TrackDescription};
+use crate::codec::{CodecConfig, MediaKind, aac, h264};
+
+impl SessionDescription {
+    /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`.
+    pub fn to_leg_sdp(&self, destination: SocketAddr) -> String {
+        let address = destination.ip();
+        let origin = Origin::with_ip_addr(0, 0, self.source_address.unwrap_or(address));
+        let mut session = self.session(origin, address);
+        let mids: String = (0..self.tracks.len()).map(|mid| format!(" {mid}")).collect();
+        session.attributes.push(Attribute::with_value("group", format!("BUNDLE{mids}")));
+        if let Some(source) = self.source_address {
+            session.attributes.push(source_filter(address, source));
+        }
+        for (mid, track) in self.tracks.iter().enumerate() {
+            let mut media = track.media(destination.port());
+            media.attributes.push(Attribute::with_value("mid", mid));
+            if let Some(ssrc) = track.ssrc {
+                let cname = track.cname.as_ref().map(|cname| format!(" cname:{cname}"));
+                let value = format!("{ssrc}{}", cname.unwrap_or_default());
+                media.attributes.push(Attribute::with_value("ssrc", value));
+            }
+            session.medias.push(media);
+        }
+        session.to_string()
+    }
+
+    /// As DESCRIBE answers it: port 0, `a=control:trackID=N`, `a=range:npt=now-`, fmtp with sprop-parameter-sets, profile-level-id, AAC config.
+    /// `origin` is the address of the server, `version` grows with each change of the description.
+    pub fn to_reader_sdp(&self, origin: IpAddr, session_id: u64, version: u64) -> String {
+        // Where RTP goes is for SETUP to say (RFC 2326, C.1.7).
+        let nowhere = match origin {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        };
+        let mut session = self.session(Origin::with_ip_addr(session_id, version, origin), nowhere);
+        session.attributes.push(Attribute::with_value("control", "*"));
+        session.attributes.push(Attribute::with_value("range", "npt=now-"));
+        for (at, track) in self.tracks.iter().enumerate() {
+            let mut media = track.media(0);
+            media.attributes.push(Attribute::with_value("control", format!("trackID={at}")));
+            session.medias.push(media);
+        }
+        session.to_string()
+    }
+
+    /// What both have at the session level.
+    fn session(&self, origin: Origin, connection: IpAddr) -> Session {
+        // The line may not be empty (RFC 8866, 5.3).
+        let name = if self.name.is_empty() { "-" } else { &self.name };
+        let mut session = Session::new(origin, name);
+        session.connection = Some(Connection::from_ip_addr(connection));
+        session.times.push(Time::new(0, 0));
+        session.attributes.push(Attribute::with_value("tool", "rtmp2rtsp"));
+        session
+    }
+}
+
+/// RFC 4570, 3. The two addresses share an address type; where they differ, the destination is left open.
+fn source_filter(destination: IpAddr, source: IpAddr) -> Attribute {
+    let address_type = if source.is_ipv4() { "IP4" } else { "IP6" };
+    let destination = match destination.is_ipv4() == source.is_ipv4() {
+        true => destination.to_string(),
+        false => "*".to_owned(),
+    };
+    let value = format!(" incl IN {address_type} {destination} {source}");
+    Attribute::with_value("source-filter", value)
+}
+
+impl TrackDescription {
+    /// The media section with codec and parameters.
+    fn media(&self, port: u16) -> Media {
+        let payload_type = self.payload_type;
+        let media_type = match self.config.kind() {
+            MediaKind::Video => MediaType::Video,
+            MediaKind::Audio => MediaType::Audio,
+        };
+        let (encoding, fmtp) = match &self.config {
+            CodecConfig::H264(config) => ("H264/90000".to_owned(), h264_fmtp(config)),
+            CodecConfig::Aac(config) => (aac_encoding(config), aac_fmtp(config)),
+        };
+        let mut media = Media::new(media_type, port, TransportProto::RtpAvp, payload_type);
+        for (name, value) in [("rtpmap", encoding), ("fmtp", fmtp)] {
+            let value = format!("{payload_type} {value}");
+            media.attributes.push(Attribute::with_value(name, value));
+        }
+        media
+    }
+}
+
+/// RFC 6184, 8.1.
+fn h264_fmtp(config: &h264::Config) -> String {
+    let mut fmtp = "packetization-mode=1".to_owned();
+    if let Some([profile, constraints, level]) = config.profile_level_id() {
+        let _ = write!(fmtp, ";profile-level-id={profile:02X}{constraints:02X}{level:02X}");
+    }
+    let sets: Vec<_> =
+        config.sps.iter().chain(&config.pps).map(|set| BASE64_STANDARD.encode(set)).collect();
+    if !sets.is_empty() {
+        let _ = write!(fmtp, ";sprop-parameter-sets={}", sets.join(","));
+    }
+    fmtp
+}
+
+fn aac_encoding(config: &aac::Config) -> String {
+    let hz = config.sample_rate().hz();
+    match config.channels() {
+        0 => format!("MPEG4-GENERIC/{hz}"),
+        channels => format!("MPEG4-GENERIC/{hz}/{channels}"),
+    }
+}
+
+/// RFC 3640, 4.1. The level (1: AAC Profile, level 1) is not looked at by players; ffmpeg writes the same for every stream.
+fn aac_fmtp(config: &aac::Config) -> String {
+    let hex: String = config.raw().iter().map(|byte| format!("{byte:02X}")).collect();
+    format!(
+        "streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;\
+         indexdeltalength=3;config={hex}"
+    )
+}

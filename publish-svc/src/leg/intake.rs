@@ -1,0 +1,466 @@
+//! The receiving end of one leg, sans-IO: datagrams and the time in; access units in the readers' RTP space, Receiver Reports and the
+//! state of the stream out (RFC 3550, 6.2 to 6.4 and A.1; RTP and RTCP told apart by RFC 5761, 4).
+//!
+//! | state | RTP accepted | silence of `publish.leg_timeout`, or BYE of all sources |
+//! | --- | --- | --- |
+//! | Waiting | → Live | stays |
+//! | Live | stays | → Held |
+//! | Held | → Live | stays |
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use media::{
+    NtpTime,
+    rtcp::{self, ClockMapping, RtcpPacket, SenderReport},
+    rtp::{AccessUnitAssembler, AssembledAccessUnit, Header, Ordered, ReceivedPacket, ReorderBuffer},
+    sdp::SessionDescription,
+};
+
+use super::{
+    Counters,
+    demux::Demux,
+    output::{Resume, StreamOutput, TrackOutput, nanos},
+};
+use crate::ring::RingUnit;
+
+/// Packets that one track's reorder buffer holds at the most: 20 ms of 100 Mbit/s in packets of 1200 bytes are 209.
+const REORDER_PACKETS: usize = 512;
+/// Sender Reports kept of sources whose RTP did not come yet: one for each track that a description can have, and some strangers'.
+const EARLY_REPORTS: usize = 32;
+/// Sources whose BYE is kept until the RTP that came with it was read: one for each track that a description can have.
+const MAX_BYES: usize = 16;
+/// Receiver Reports go out as often as Sender Reports come in by default.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// One moment on the monotonic and on the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) ntp: NtpTime,
+}
+
+impl Now {
+    fn ntp_of(&self, instant: Instant) -> NtpTime {
+        let ago = self.instant.saturating_duration_since(instant);
+        self.ntp.offset_by_nanos(-nanos(ago.as_nanos()))
+    }
+}
+
+/// Whether media flows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LegState {
+    /// No packet came yet.
+    Waiting,
+    /// Media flows.
+    Live,
+    /// It does no more.
+    Held,
+}
+
+/// What the receiving end needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntakeConfig {
+    /// `rtp.reorder_window`
+    pub(crate) reorder_window: Duration,
+    /// `publish.leg_timeout`
+    pub(crate) silence: Duration,
+    /// The largest access unit.
+    pub(crate) max_access_unit_bytes: usize,
+    /// Our SSRC in Receiver Reports.
+    pub(crate) report_ssrc: u32,
+}
+
+/// What has changed since it was last asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Changes {
+    /// The codec headers.
+    pub(crate) description: bool,
+    /// The mapping of a clock.
+    pub(crate) clocks: bool,
+    /// State, SSRCs or the like, as the API shows them.
+    pub(crate) status: bool,
+}
+
+/// The receiving end of a leg.
+pub(crate) struct Intake {
+    config: IntakeConfig,
+    demux: Demux,
+    inputs: Vec<Input>,
+    output: StreamOutput,
+    counters: Arc<Counters>,
+    state: LegState,
+    /// Wall-clock shift of this leg's sender, once a Sender Report told its clock.
+    shift: Option<i64>,
+    early_reports: VecDeque<(SocketAddr, SenderReport, Instant)>,
+    /// Sources that said BYE; heard after the RTP that came with it.
+    byes: Vec<(SocketAddr, u32)>,
+    reports_due: Option<Instant>,
+    units: VecDeque<RingUnit>,
+    changes: Changes,
+}
+
+/// One track of the leg.
+struct Input {
+    reorder: ReorderBuffer,
+    assembler: AccessUnitAssembler,
+    /// The last Sender Report of the source and when it came.
+    report: Option<(SenderReport, Instant)>,
+    /// The next access unit begins a new timeline.
+    begins: bool,
+    lost: u32,
+    discarded: u32,
+    oversized: u32,
+}
+
+impl Input {
+    fn new(config: &IntakeConfig, track: &TrackOutput) -> Self {
+        Self {
+            reorder: ReorderBuffer::new(
+                track.clock_rate(),
+                config.reorder_window,
+                REORDER_PACKETS,
+            ),
+            assembler: AccessUnitAssembler::new(
+                track.config.kind(),
+                config.max_access_unit_bytes,
+            ),
+            report: None,
+            begins: true,
+            lost: 0,
+            discarded: 0,
+            oversized: 0,
+        }
+    }
+}
+
+impl Intake {
+    /// The receiving end of a stream's first leg, of that description, writing to `output`.
+    pub(crate) fn new(
+        config: IntakeConfig,
+        description: &SessionDescription,
+        output: StreamOutput,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let inputs = output.tracks.iter().map(|track| Input::new(&config, track)).collect();
+        Self {
+            config,
+            demux: Demux::new(description, config.silence),
+            inputs,
+            output,
+            counters,
+            state: LegState::Waiting,
+            shift: None,
+            early_reports: VecDeque::new(),
+            byes: Vec::new(),
+            reports_due: None,
+            units: VecDeque::new(),
+            changes: Changes { description: true, clocks: false, status: true },
+        }
+    }
+
+    /// The leg is made anew; what readers see goes on. The new one's tracks are those of the old one.
+    pub(crate) fn begin_leg(&mut self, description: &SessionDescription) {
+        self.hold();
+        self.demux = Demux::new(description, self.config.silence);
+        self.inputs =
+            self.output.tracks.iter().map(|track| Input::new(&self.config, track)).collect();
+        self.shift = None;
+        self.early_reports.clear();
+        self.byes.clear();
+        self.reports_due = None;
+        self.changes.description |= self.output.adopt(description);
+        self.changes.status = true;
+    }
+
+    /// The port is gone; media stopped.
+    pub(crate) fn end_leg(&mut self) {
+        self.hold();
+        self.reports_due = None;
+    }
+
+    /// What readers get.
+    pub(crate) fn output(&mut self) -> &mut StreamOutput {
+        &mut self.output
+    }
+
+    /// Whether media flows.
+    pub(crate) fn state(&self) -> LegState {
+        self.state
+    }
+
+    /// The SSRC of a track on the leg, once known.
+    pub(crate) fn ssrc(&self, track: usize) -> Option<u32> {
+        self.demux.ssrc(track)
+    }
+
+    /// Takes a datagram that came on the RTP port.
+    pub(crate) fn handle_rtp(&mut self, source: SocketAddr, datagram: Bytes, now: Now) {
+        if datagram.get(1).is_some_and(|b| (192..=223).contains(b)) {
+            return self.handle_rtcp(source, &datagram, now);
+        }
+        let Ok(header) = Header::parse(&datagram) else {
+            Counters::add(&self.counters.malformed, 1);
+            return;
+        };
+        let accepted = match self.demux.rtp(source, &header, now.instant) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return self.counters.refuse(refusal),
+        };
+        Counters::add(&self.counters.packets, 1);
+        Counters::add(&self.counters.bytes, datagram.len() as u32);
+        if self.state != LegState::Live {
+            self.state = LegState::Live;
+            self.changes.status = true;
+        }
+        if accepted.new_ssrc {
+            self.begin_source(accepted.track, source, header.ssrc);
+        }
+        let packet = ReceivedPacket { header, bytes: datagram, received_at: now.instant };
+        self.inputs[accepted.track].reorder.insert(packet);
+        self.drain(accepted.track, now);
+    }
+
+    /// Another SSRC than before feeds the track: nothing of the old source's sequence is waited for, and its clock says nothing.
+    fn begin_source(&mut self, track: usize, source: SocketAddr, ssrc: u32) {
+        self.changes.status = true;
+        let early = self
+            .early_reports
+            .iter()
+            .rposition(|(from, report, _)| report.ssrc == ssrc && from.ip() == source.ip());
+        self.count(track);
+        self.inputs[track] = Input::new(&self.config, &self.output.tracks[track]);
+        let input = &mut self.inputs[track];
+        if let Some((from, report, at)) = early.and_then(|i| self.early_reports.remove(i))
+            && self.demux.rtcp(from, ssrc) == Some(track)
+        {
+            input.report = Some((report, at));
+            self.reports_due.get_or_insert(at + REPORT_INTERVAL);
+        }
+    }
+
+    /// Takes a datagram that came on the RTCP port.
+    pub(crate) fn handle_rtcp(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
+        let Ok(packets) = rtcp::parse_compound(datagram) else {
+            Counters::add(&self.counters.malformed, 1);
+            return;
+        };
+        for packet in packets {
+            match packet {
+                RtcpPacket::SenderReport(report, _) => {
+                    self.handle_sender_report(source, report, now);
+                }
+                RtcpPacket::Bye(sources) => {
+                    let room = MAX_BYES.saturating_sub(self.byes.len());
+                    self.byes.extend(sources.into_iter().take(room).map(|ssrc| (source, ssrc)));
+                }
+                RtcpPacket::ReceiverReport(..)
+                | RtcpPacket::Cname(..)
+                | RtcpPacket::Nack(..)
+                | RtcpPacket::Other(_) => {}
+            }
+        }
+    }
+
+    fn handle_sender_report(&mut self, source: SocketAddr, report: SenderReport, now: Now) {
+        let Some(track) = self.demux.rtcp(source, report.ssrc) else {
+            if self.early_reports.len() == EARLY_REPORTS {
+                self.early_reports.pop_front();
+            }
+            self.early_reports.push_back((source, report, now.instant));
+            return;
+        };
+        self.reports_due.get_or_insert(now.instant + REPORT_INTERVAL);
+        self.inputs[track].report = Some((report, now.instant));
+        if !self.inputs[track].begins {
+            self.map_clock_by_report(track, &report);
+        }
+    }
+
+    fn handle_byes(&mut self) {
+        if self.byes.is_empty() {
+            return;
+        }
+        for (source, ssrc) in std::mem::take(&mut self.byes) {
+            if let Some(track) = self.demux.rtcp(source, ssrc) {
+                self.demux.release(track);
+            }
+        }
+        if self.demux.last_packet().is_none() {
+            self.hold();
+        }
+    }
+
+    /// Does what is due; called after each batch of datagrams, and at [`Self::deadline`].
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        for track in 0..self.inputs.len() {
+            self.drain(track, now);
+        }
+        let silent = self
+            .demux
+            .last_packet()
+            .is_some_and(|at| now.instant.saturating_duration_since(at) >= self.config.silence);
+        if silent {
+            self.hold();
+        }
+        self.handle_byes();
+    }
+
+    fn hold(&mut self) {
+        if self.state == LegState::Live {
+            self.state = LegState::Held;
+            self.changes.status = true;
+        }
+    }
+
+    /// When [`Self::handle_timeout`] must be called though nothing came.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let silence = (self.state == LegState::Live)
+            .then(|| self.demux.last_packet().map(|at| at + self.config.silence))
+            .flatten();
+        let reorder = self.inputs.iter().filter_map(|input| input.reorder.deadline());
+        reorder.chain(silence).chain(self.reports_due).min()
+    }
+
+    /// The next access unit for the ring.
+    pub(crate) fn poll_unit(&mut self) -> Option<RingUnit> {
+        self.units.pop_front()
+    }
+
+    /// What has changed since the last call.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Receiver Reports that are due, and where they go.
+    pub(crate) fn take_reports(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
+        if self.reports_due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.reports_due = Some(now + REPORT_INTERVAL);
+        let mut blocks: Vec<(SocketAddr, Vec<rtcp::ReportBlock>)> = Vec::new();
+        for (track, input) in self.inputs.iter_mut().enumerate() {
+            let (Some(ssrc), Some(to), Some((report, at))) =
+                (self.demux.ssrc(track), self.demux.rtcp_source(track), input.report)
+            else {
+                continue;
+            };
+            let Some(mut block) = input.reorder.report_block(ssrc) else { continue };
+            block.last_sr = report.ntp.middle_bits();
+            block.delay_since_last_sr = delay(now.saturating_duration_since(at));
+            match blocks.iter_mut().find(|(address, _)| *address == to) {
+                Some((_, blocks)) => blocks.push(block),
+                None => blocks.push((to, vec![block])),
+            }
+        }
+        blocks
+            .into_iter()
+            .map(|(to, blocks)| {
+                (to, rtcp::receiver_report(self.config.report_ssrc, &blocks, cname))
+            })
+            .collect()
+    }
+
+    fn drain(&mut self, track: usize, now: Now) {
+        while let Some(ordered) = self.inputs[track].reorder.poll(now.instant) {
+            let restarted = matches!(ordered, Ordered::Restarted);
+            self.inputs[track].assembler.handle(ordered);
+            if restarted {
+                self.emit(track, now);
+                self.inputs[track].begins = true;
+                self.inputs[track].report = None;
+            }
+            self.emit(track, now);
+        }
+        self.count(track);
+    }
+
+    fn emit(&mut self, track: usize, now: Now) {
+        while let Some(unit) = self.inputs[track].assembler.poll() {
+            if std::mem::take(&mut self.inputs[track].begins) {
+                self.begin_timeline(track, &unit, now);
+            }
+            let output = &mut self.output.tracks[track];
+            if let media::codec::CodecConfig::H264(config) = &mut output.config {
+                for nal in &unit.parameter_sets {
+                    self.changes.description |= config.learn(nal);
+                }
+            }
+            let had_b_frames = output.has_b_frames;
+            let ring_unit = output.write(track, &unit);
+            self.changes.status |= output.has_b_frames != had_b_frames;
+            self.counters.access_unit(ring_unit.kind, ring_unit.keyframe);
+            self.units.push_back(ring_unit);
+        }
+    }
+
+    /// Puts the first access unit of a timeline behind what was output, and on the wall clock.
+    fn begin_timeline(&mut self, track: usize, unit: &AssembledAccessUnit, now: Now) {
+        let output = &mut self.output.tracks[track];
+        let report = self.inputs[track].report.map(|(report, _)| report);
+        let ntp = match report {
+            Some(report) => ClockMapping {
+                ntp: report.ntp,
+                rtp_timestamp: report.rtp_timestamp,
+                clock_rate: output.clock_rate(),
+            }
+            .ntp_at(unit.timestamp),
+            None => now.ntp_of(unit.received_at),
+        };
+        let resume = Resume { timestamp: unit.timestamp, at: unit.received_at, ntp };
+        let shift = match (report, self.shift) {
+            (Some(_), Some(shift)) => shift,
+            (Some(_), None) => *self.shift.insert(output.shift_to_resume(&resume)),
+            (None, _) => output.shift_to_resume(&resume),
+        };
+        if output.has_begun() {
+            output.resume(&resume, shift);
+        }
+        output.clock = Some(ClockMapping {
+            ntp: ntp.offset_by_nanos(shift),
+            rtp_timestamp: output.map_timestamp(unit.timestamp),
+            clock_rate: output.clock_rate(),
+        });
+        self.changes.clocks = true;
+    }
+
+    fn map_clock_by_report(&mut self, track: usize, report: &SenderReport) {
+        let output = &mut self.output.tracks[track];
+        let rtp_timestamp = output.map_timestamp(report.rtp_timestamp);
+        let shift =
+            *self.shift.get_or_insert_with(|| output.shift_at(rtp_timestamp, report.ntp));
+        output.clock = Some(ClockMapping {
+            ntp: report.ntp.offset_by_nanos(shift),
+            rtp_timestamp,
+            clock_rate: output.clock_rate(),
+        });
+        self.changes.clocks = true;
+    }
+
+    fn count(&mut self, track: usize) {
+        let input = &mut self.inputs[track];
+        let (lost, discarded) = (input.reorder.lost(), input.reorder.discarded());
+        let oversized = input.assembler.oversized();
+        Counters::add(&self.counters.packets_lost, lost.wrapping_sub(input.lost));
+        Counters::add(
+            &self.counters.packets_discarded,
+            discarded.wrapping_sub(input.discarded),
+        );
+        Counters::add(&self.counters.oversized, oversized.wrapping_sub(input.oversized));
+        (input.lost, input.discarded, input.oversized) = (lost, discarded, oversized);
+    }
+}
+
+/// DLSR (RFC 3550, 6.4.1): 1/65536 s.
+fn delay(since: Duration) -> u32 {
+    u32::try_from((since.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

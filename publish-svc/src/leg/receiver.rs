@@ -1,0 +1,386 @@
+//! The task of one stream's leg: sockets and deadlines around [`Intake`]. It owns the writing side of the stream's ring; the control plane
+//! talks to it by commands, so that a leg that is made anew passes its sockets on, or takes new ones, between two packets.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use media::{NtpTime, sdp::SessionDescription};
+use proto::v1;
+use svc_core::tasks::Tasks;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Counters, LegState, PortPair,
+    intake::{Intake, IntakeConfig, Now},
+    output::StreamOutput,
+};
+use crate::{convert, stream::PublishedStream};
+
+/// Receive calls on one wake-up, before timers and commands get their turn: 16 calls of 8 buffers are 8 MiB at the most.
+const RECEIVE_BUDGET: usize = 16;
+/// Commands that wait; each is one call of the control plane, and those of one stream come one by one.
+const COMMANDS: usize = 4;
+/// How often rates are worked out.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What legs need to know of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LegSettings {
+    /// `rtp.reorder_window`
+    pub(crate) reorder_window: Duration,
+    /// `publish.leg_timeout`
+    pub(crate) silence: Duration,
+    /// The largest access unit in bytes: what the ring can hold.
+    pub(crate) max_access_unit_bytes: usize,
+}
+
+/// One leg: where it comes in, and what.
+pub(crate) struct LegSpec {
+    /// Its ports; `None`: those of the leg before.
+    pub(crate) ports: Option<PortPair>,
+    /// What comes.
+    pub(crate) description: SessionDescription,
+    /// Open until the first packet has come.
+    pub(crate) first_packet: tracing::Span,
+}
+
+/// What the API shows of a stream, and when it last changed.
+pub(crate) struct StreamStatus {
+    now: Mutex<TrackStatus>,
+    revision: AtomicU64,
+    table: Arc<watch::Sender<u64>>,
+}
+
+/// State and tracks.
+#[derive(Clone)]
+pub(crate) struct TrackStatus {
+    /// Whether media flows.
+    pub(crate) state: LegState,
+    /// The tracks as the API shows them.
+    pub(crate) tracks: Vec<v1::Track>,
+}
+
+impl StreamStatus {
+    /// A stream that waits; `table` is told of each change.
+    pub(crate) fn new(table: Arc<watch::Sender<u64>>) -> Self {
+        let now = TrackStatus { state: LegState::Waiting, tracks: Vec::new() };
+        Self { now: Mutex::new(now), revision: AtomicU64::new(0), table }
+    }
+
+    /// As it is now.
+    pub(crate) fn now(&self) -> TrackStatus {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Grows with each change.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Something that the API shows has changed.
+    pub(crate) fn touch(&self) {
+        self.revision.fetch_add(1, Ordering::AcqRel);
+        self.table.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn set(&self, status: TrackStatus) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.touch();
+    }
+}
+
+/// A leg's task, seen from the control plane.
+pub(crate) struct LegHandle {
+    commands: mpsc::Sender<Command>,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+enum Command {
+    Replace(LegSpec, oneshot::Sender<()>),
+    Unbind,
+}
+
+/// A place in the queue of a leg's commands; sending from it cannot fail or wait.
+pub(crate) struct Slot<'a>(mpsc::Permit<'a, Command>);
+
+impl Slot<'_> {
+    /// The leg is made anew; completes when it is.
+    pub(crate) fn replace(self, spec: LegSpec) -> oneshot::Receiver<()> {
+        let (done, wait) = oneshot::channel();
+        self.0.send(Command::Replace(spec, done));
+        wait
+    }
+}
+
+impl LegHandle {
+    /// Waits for a place in the queue; `None` if the task has ended.
+    pub(crate) async fn slot(&self) -> Option<Slot<'_>> {
+        self.commands.reserve().await.ok().map(Slot)
+    }
+
+    /// Closes the ports; the stream is held.
+    pub(crate) fn unbind(&self) {
+        // Full or closed: a leg that is just being made anew, or that has ended.
+        let _ = self.commands.try_send(Command::Unbind);
+    }
+
+    /// Tells the task to end.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Completes when the task has ended and its ports are closed.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Cancelled when the task has ended.
+    pub(crate) fn end(&self) -> &CancellationToken {
+        &self.ended
+    }
+}
+
+/// The task.
+pub(crate) struct Leg {
+    /// The stream that it writes.
+    pub(crate) published: Arc<PublishedStream>,
+    /// What the API shows.
+    pub(crate) status: Arc<StreamStatus>,
+    /// What went through.
+    pub(crate) counters: Arc<Counters>,
+    /// The node's CNAME in Receiver Reports.
+    pub(crate) cname: Arc<str>,
+}
+
+impl Leg {
+    /// Starts the task with the first leg.
+    pub(crate) fn spawn(self, settings: LegSettings, spec: LegSpec, tasks: &Tasks) -> LegHandle {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let mut random = || rand::random::<u32>();
+        let output = StreamOutput::new(&self.published.key, &spec.description, &mut random);
+        let config = IntakeConfig {
+            reorder_window: settings.reorder_window,
+            silence: settings.silence,
+            max_access_unit_bytes: settings.max_access_unit_bytes,
+            report_ssrc: random(),
+        };
+        let intake = Intake::new(config, &spec.description, output, self.counters.clone());
+        let mut task = Task {
+            leg: self,
+            intake,
+            ports: spec.ports,
+            description: spec.description,
+            first_packet: Some(spec.first_packet),
+            tick: Tick { at: Instant::now(), bytes: 0 },
+            _ended: ended.clone().drop_guard(),
+        };
+        // What is known from the start is there before the call is answered.
+        task.settle();
+        let stopped = stop.clone();
+        tasks.spawn("leg", async move { task.run(receiver, stopped).await });
+        LegHandle { commands, stop, ended }
+    }
+}
+
+struct Task {
+    leg: Leg,
+    intake: Intake,
+    ports: Option<PortPair>,
+    description: SessionDescription,
+    first_packet: Option<tracing::Span>,
+    tick: Tick,
+    /// Dropped last, after the ports.
+    _ended: DropGuard,
+}
+
+struct Tick {
+    at: Instant,
+    bytes: u32,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+        let mut readers = self.leg.published.readers.changed.subscribe();
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                command = commands.recv() => match command {
+                    Some(command) => self.handle_command(command),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(deadline.into()) => {}
+                ready = readable(self.ports.as_ref()) => match ready {
+                    Ok(()) => self.receive(),
+                    Err(error) => {
+                        tracing::error!(%error, "a leg's sockets fail; its ports are closed");
+                        self.ports = None;
+                        self.intake.end_leg();
+                    }
+                },
+                Ok(()) = readers.changed() => self.leg.status.touch(),
+            }
+            self.settle();
+        }
+        self.log_end();
+    }
+
+    fn deadline(&self) -> Instant {
+        let tick = self.tick.at + TICK;
+        self.intake.deadline().map_or(tick, |deadline| deadline.min(tick))
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Replace(spec, done) => {
+                self.intake.begin_leg(&spec.description);
+                self.description = spec.description;
+                self.first_packet = Some(spec.first_packet);
+                if spec.ports.is_some() {
+                    self.ports = spec.ports;
+                }
+                // The caller may have hung up; the leg stands all the same.
+                let _ = done.send(());
+            }
+            Command::Unbind => {
+                self.ports = None;
+                self.intake.end_leg();
+            }
+        }
+    }
+
+    /// RTCP goes first, so that a Sender Report that came before the media is known when the media is read.
+    fn receive(&mut self) {
+        let Some(ports) = &self.ports else { return };
+        let now = now();
+        for _ in 0..RECEIVE_BUDGET {
+            let intake = &mut self.intake;
+            if ports.read_rtcp(|from, bytes| intake.handle_rtcp(from, bytes, now)).is_err() {
+                break;
+            }
+        }
+        for _ in 0..RECEIVE_BUDGET {
+            let intake = &mut self.intake;
+            if ports.read_rtp(|from, bytes| intake.handle_rtp(from, bytes, now)).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Passes on what the intake has made of it.
+    fn settle(&mut self) {
+        let now = now();
+        self.intake.handle_timeout(now);
+        let changes = self.intake.take_changes();
+        // Before the access units: a reader that sees one sees its clock and its parameter sets.
+        if changes.clocks {
+            let clocks = self.intake.output().tracks.iter().map(|track| track.clock).collect();
+            let mut shared =
+                self.leg.published.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+            *shared = clocks;
+        }
+        if changes.description
+            && let Some(description) = self.intake.output().describe()
+        {
+            self.leg.published.description.send_replace(Some(description));
+        }
+        while let Some(unit) = self.intake.poll_unit() {
+            self.leg.published.ring.push(unit);
+        }
+        if changes.status || changes.description {
+            self.show();
+        }
+        for (to, report) in self.intake.take_reports(now.instant, &self.leg.cname) {
+            if let Some(ports) = &self.ports
+                && let Err(error) = ports.send_rtcp(to, &report)
+            {
+                tracing::debug!(%error, %to, "a Receiver Report was not sent");
+            }
+        }
+        if now.instant >= self.tick.at + TICK {
+            self.work_out_rates(now.instant);
+        }
+    }
+
+    fn show(&mut self) {
+        let state = self.intake.state();
+        let before = self.leg.status.now().state;
+        if state != before {
+            tracing::info!(stream = %self.leg.published.key, ?state, "the stream's state changed");
+        }
+        if state == LegState::Live
+            && let Some(span) = self.first_packet.take()
+        {
+            span.in_scope(|| {
+                tracing::info!(stream = %self.leg.published.key, "the first RTP packet came");
+            });
+        }
+        let ssrcs: Vec<_> = (0..self.description.tracks.len())
+            .map(|track| self.intake.ssrc(track).unwrap_or_default())
+            .collect();
+        let outputs = &self.intake.output().tracks;
+        let tracks = self.description.tracks.iter().zip(outputs).zip(ssrcs).map(
+            |((described, output), ssrc)| {
+                convert::track(
+                    &output.config,
+                    described.payload_type,
+                    ssrc,
+                    output.has_b_frames,
+                )
+            },
+        );
+        self.leg.status.set(TrackStatus { state, tracks: tracks.collect() });
+    }
+
+    fn work_out_rates(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.tick.at);
+        let counters = &self.leg.counters;
+        let bytes = counters.bytes.load(Ordering::Relaxed);
+        let bits = u64::from(bytes.wrapping_sub(self.tick.bytes)) * 8;
+        let rate = bits * 1000 / u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+        counters.bitrate.store(u32::try_from(rate).unwrap_or(u32::MAX), Ordering::Relaxed);
+        if self.intake.state() == LegState::Live {
+            Counters::add(&counters.live_ms, passed.as_millis() as u32);
+        }
+        self.tick = Tick { at: now, bytes };
+    }
+
+    fn log_end(&self) {
+        let load = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
+        let counters = &self.leg.counters;
+        tracing::info!(
+            stream = %self.leg.published.key,
+            live_ms = load(&counters.live_ms),
+            packets = load(&counters.packets),
+            lost = load(&counters.packets_lost),
+            refused = counters.refused(),
+            video_access_units = load(&counters.video_access_units),
+            audio_access_units = load(&counters.audio_access_units),
+            "the stream has ended"
+        );
+    }
+}
+
+async fn readable(ports: Option<&PortPair>) -> std::io::Result<()> {
+    match ports {
+        Some(ports) => ports.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Now {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        instant: tokio::time::Instant::now().into_std(),
+        ntp: NtpTime::from_unix(since_1970),
+    }
+}

@@ -1,0 +1,120 @@
+//! The pair of UDP ports of a leg: RTP on the even one, RTCP on the odd one above it (RFC 3550, 11).
+//!
+//! RTP is read with receive offload (GRO), many packets to a system call. The receive buffers belong to the worker thread, not to the leg: what
+//! is read is copied out before the task can be moved. The sockets keep the system's default buffer sizes; senders pace.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+};
+
+use bytes::Bytes;
+use quinn_udp::{RecvMeta, UdpSocketState};
+use tokio::{io::Interest, net::UdpSocket};
+
+/// Buffers of one receive call.
+const BATCH: usize = 8;
+/// The most that the kernel coalesces into one.
+const BUFFER_BYTES: usize = 1 << 16;
+/// The largest RTCP compound that is read; what is longer is cut and then malformed. Ours are below 200 bytes.
+const RTCP_BYTES: usize = 2048;
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH * BUFFER_BYTES]);
+}
+
+/// Why ports could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("port {port} cannot be bound: {source}")]
+pub(crate) struct BindError {
+    /// The port.
+    pub(crate) port: u16,
+    /// What the system said.
+    pub(crate) source: io::Error,
+}
+
+impl BindError {
+    /// Another program has the port, or it is forbidden: another port may do.
+    pub(crate) fn is_about_the_port(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// Both sockets of a leg.
+pub(crate) struct PortPair {
+    rtp: UdpSocket,
+    rtp_state: UdpSocketState,
+    rtcp: UdpSocket,
+    port: u16,
+}
+
+impl PortPair {
+    /// Binds `port` and the one above it.
+    pub(crate) fn bind(address: IpAddr, port: u16) -> Result<Self, BindError> {
+        let bind = |port: u16| {
+            std::net::UdpSocket::bind(SocketAddr::new(address, port))
+                .and_then(|socket| {
+                    socket.set_nonblocking(true)?;
+                    UdpSocket::from_std(socket)
+                })
+                .map_err(|source| BindError { port, source })
+        };
+        let rtp = bind(port)?;
+        let rtcp = bind(port.saturating_add(1))?;
+        let rtp_state =
+            UdpSocketState::new((&rtp).into()).map_err(|source| BindError { port, source })?;
+        Ok(Self { rtp, rtp_state, rtcp, port })
+    }
+
+    /// The port of RTP.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Completes when something can be read.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        tokio::select! {
+            ready = self.rtp.readable() => ready,
+            ready = self.rtcp.readable() => ready,
+        }
+    }
+
+    /// Reads RTP that has come, one system call's worth; how many datagrams that were.
+    pub(crate) fn read_rtp(&self, mut take: impl FnMut(SocketAddr, Bytes)) -> io::Result<usize> {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let mut meta = [RecvMeta::default(); BATCH];
+            let received = self.rtp.try_io(Interest::READABLE, || {
+                let mut chunks = buffers.chunks_exact_mut(BUFFER_BYTES);
+                let mut slices: [IoSliceMut<'_>; BATCH] =
+                    std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+                self.rtp_state.recv((&self.rtp).into(), &mut slices, &mut meta)
+            })?;
+            let mut datagrams = 0;
+            for (meta, buffer) in
+                meta.iter().zip(buffers.chunks_exact(BUFFER_BYTES)).take(received)
+            {
+                let bytes = Bytes::copy_from_slice(&buffer[..meta.len.min(BUFFER_BYTES)]);
+                let stride = meta.stride.max(1);
+                for at in (0..bytes.len()).step_by(stride) {
+                    take(meta.addr, bytes.slice(at..bytes.len().min(at + stride)));
+                    datagrams += 1;
+                }
+            }
+            Ok(datagrams)
+        })
+    }
+
+    /// Reads one RTCP datagram that has come.
+    pub(crate) fn read_rtcp(&self, mut take: impl FnMut(SocketAddr, &[u8])) -> io::Result<()> {
+        let mut buffer = [0; RTCP_BYTES];
+        let (length, source) = self.rtcp.try_recv_from(&mut buffer)?;
+        take(source, &buffer[..length]);
+        Ok(())
+    }
+
+    /// Sends RTCP. What the socket does not take at once is let go: the next report says the same and more.
+    pub(crate) fn send_rtcp(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
+        self.rtcp.try_send_to(datagram, to)
+    }
+}
