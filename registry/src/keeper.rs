@@ -1,11 +1,24 @@
 //! Keeps what a process holds: one renewal for all its leases, one for its node.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use media::StreamKey;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
-use crate::{Claim, Engine, Grant, LeaseId, NodeInfo, RegistryError};
+use crate::{Claim, Engine, Grant, Lease, LeaseId, NodeInfo, RegistryError};
+
+/// How soon a renewal is tried again while the registry cannot be reached.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long the last releases may take when the process stops.
+const LAST_RELEASE: Duration = Duration::from_secs(2);
 
 /// A lease that this process held and that is another's now, or whose node is gone: stop using the port at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,39 +32,184 @@ pub struct LostLease {
 /// All leases of one owner, renewed by one call every third of the TTL. With the registry gone it goes on trying, and re-asserts what the registry
 /// forgot (a restart of the in-memory engine) when it is back; only what cannot be re-asserted is lost.
 #[derive(Clone)]
-pub struct LeaseKeeper {}
+pub struct LeaseKeeper {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<dyn Engine>,
+    owner_id: String,
+    owner_grpc_url: String,
+    book: Mutex<Kept>,
+    /// One call that changes the book at a time, so that a release and a claim of one stream keep their order.
+    order: tokio::sync::Mutex<()>,
+    changed: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Kept {
+    leases: HashMap<LeaseId, Lease>,
+    /// To be released; each until its TTL has passed.
+    releasing: Vec<(LeaseId, Instant)>,
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Kept> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl LeaseKeeper {
     /// A keeper for `owner_id`, and a future that renews until `stop` is cancelled, whereupon it releases all. Lost leases are told on `lost`.
     pub fn new(
-        _engine: Arc<dyn Engine>,
-        _owner_id: String,
-        _owner_grpc_url: String,
-        _lost: mpsc::Sender<LostLease>,
-        _stop: tokio_util::sync::CancellationToken,
+        engine: Arc<dyn Engine>,
+        owner_id: String,
+        owner_grpc_url: String,
+        lost: mpsc::Sender<LostLease>,
+        stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        (Self {}, async {})
+        let shared = Arc::new(Shared {
+            engine,
+            owner_id,
+            owner_grpc_url,
+            book: Mutex::default(),
+            order: tokio::sync::Mutex::default(),
+            changed: tokio::sync::Notify::new(),
+        });
+        (Self { shared: shared.clone() }, keep(shared, lost, stop))
     }
+
     /// The owner that it keeps for.
     pub fn owner_id(&self) -> &str {
-        todo!()
+        &self.shared.owner_id
     }
+
     /// Claims a stream, on `node_id` or the least loaded node, and keeps the lease from now on.
     pub async fn allocate(
         &self,
-        _stream_key: &StreamKey,
-        _node_id: Option<&str>,
+        stream_key: &StreamKey,
+        node_id: Option<&str>,
     ) -> Result<Grant, RegistryError> {
-        let _ = std::marker::PhantomData::<Claim>;
-        todo!()
+        let shared = &self.shared;
+        let _order = shared.order.lock().await;
+        release_pending(shared).await;
+        let claim = Claim {
+            stream_key: stream_key.clone(),
+            owner_id: shared.owner_id.clone(),
+            owner_grpc_url: shared.owner_grpc_url.clone(),
+            node_id: node_id.map(str::to_owned),
+            reassert: None,
+        };
+        let grant = shared.engine.allocate_port(claim).await?;
+        self.keep_grant(&grant);
+        Ok(grant)
     }
+
     /// Rejects the port and keeps the lease under its new one.
-    pub async fn reject(&self, _lease: &LeaseId) -> Result<Grant, RegistryError> {
-        todo!()
+    pub async fn reject(&self, lease: &LeaseId) -> Result<Grant, RegistryError> {
+        let grant = self.shared.engine.reject_port(lease).await?;
+        self.keep_grant(&grant);
+        Ok(grant)
     }
+
+    fn keep_grant(&self, grant: &Grant) {
+        let mut book = self.shared.book();
+        book.releasing.retain(|(id, _)| *id != grant.lease.id);
+        book.leases.insert(grant.lease.id.clone(), grant.lease.clone());
+        drop(book);
+        self.shared.changed.notify_one();
+    }
+
     /// Stops keeping a lease and releases it (again and again in the background while the registry is gone, until its TTL has passed).
-    pub fn release(&self, _lease: &LeaseId) {
-        todo!()
+    pub fn release(&self, lease: &LeaseId) {
+        let mut book = self.shared.book();
+        if let Some(kept) = book.leases.remove(lease) {
+            book.releasing.push((kept.id, Instant::now() + kept.ttl));
+            drop(book);
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+async fn keep(shared: Arc<Shared>, lost: mpsc::Sender<LostLease>, stop: CancellationToken) {
+    let mut renewal = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = shared.changed.notified() => {}
+            () = tokio::time::sleep_until(renewal) => {}
+        }
+        let order = shared.order.lock().await;
+        let released = release_pending(&shared).await;
+        drop(order);
+        if Instant::now() >= renewal {
+            renewal = Instant::now() + renew(&shared, &lost).await;
+        }
+        if !released {
+            renewal = renewal.min(Instant::now() + RETRY);
+        }
+    }
+    let all: Vec<_> = shared.book().leases.keys().cloned().collect();
+    let keeper = LeaseKeeper { shared: shared.clone() };
+    all.iter().for_each(|id| keeper.release(id));
+    let _ = timeout(LAST_RELEASE, release_pending(&shared)).await;
+}
+
+/// Whether nothing is left to release.
+async fn release_pending(shared: &Shared) -> bool {
+    let pending: Vec<_> = shared.book().releasing.clone();
+    for (id, until) in pending {
+        let gone = Instant::now() >= until || shared.engine.release_port(&id).await.is_ok();
+        if !gone {
+            return false;
+        }
+        shared.book().releasing.retain(|(other, _)| *other != id);
+    }
+    true
+}
+
+/// Renews all at once; when to do it next.
+async fn renew(shared: &Shared, lost: &mpsc::Sender<LostLease>) -> Duration {
+    let ids: Vec<_> = shared.book().leases.keys().cloned().collect();
+    if ids.is_empty() {
+        return Duration::from_secs(1);
+    }
+    match shared.engine.renew_leases(&shared.owner_id, &ids).await {
+        Ok((gone, ttl)) => {
+            for id in gone {
+                reassert(shared, &id, lost).await;
+            }
+            ttl / 3
+        }
+        Err(error) => {
+            tracing::warn!(%error, leases = ids.len(), "leases were not renewed; trying again");
+            RETRY
+        }
+    }
+}
+
+async fn reassert(shared: &Shared, id: &LeaseId, lost: &mpsc::Sender<LostLease>) {
+    let Some(lease) = shared.book().leases.get(id).cloned() else { return };
+    let claim = Claim {
+        stream_key: lease.stream_key.clone(),
+        owner_id: shared.owner_id.clone(),
+        owner_grpc_url: shared.owner_grpc_url.clone(),
+        node_id: Some(lease.node_id.clone()),
+        reassert: Some(lease.clone()),
+    };
+    match shared.engine.allocate_port(claim).await {
+        Ok(_) => {
+            tracing::info!(lease = %id.0, stream = %lease.stream_key, "the lease was re-asserted");
+        }
+        // A node that has not yet come back to a registry that was restarted.
+        Err(RegistryError::Unavailable(_)) => {}
+        Err(error) => {
+            tracing::warn!(%error, lease = %id.0, stream = %lease.stream_key, "the lease is lost");
+            shared.book().leases.remove(id);
+            let told = LostLease { id: id.clone(), stream_key: lease.stream_key };
+            // A receiver that is gone has no use for it.
+            let _ = lost.send(told).await;
+        }
     }
 }
 
@@ -61,12 +219,78 @@ pub struct NodeKeeper {}
 
 impl NodeKeeper {
     /// A future that keeps `node` announced until `stop` is cancelled. `registered` turns true at each success and false when the registry is gone.
-    pub fn run(
-        _engine: Arc<dyn Engine>,
-        _node: NodeInfo,
-        _registered: tokio::sync::watch::Sender<bool>,
-        _stop: tokio_util::sync::CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        async {}
+    pub async fn run(
+        engine: Arc<dyn Engine>,
+        node: NodeInfo,
+        registered: watch::Sender<bool>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let renewed = if *registered.borrow() {
+                engine.keep_alive(&node.id).await
+            } else {
+                engine.register_node(node.clone()).await
+            };
+            let pause = match renewed {
+                Ok(ttl) => {
+                    registered.send_replace(true);
+                    ttl / 3
+                }
+                Err(RegistryError::UnknownNode(_)) if *registered.borrow() => {
+                    registered.send_replace(false);
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, node = %node.id, "the node is not announced; trying again");
+                    registered.send_replace(false);
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep(pause) => {}
+            }
+        }
+        let _ = timeout(LAST_RELEASE, engine.deregister_node(&node.id)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryConfig, MemoryEngine};
+
+    fn node() -> NodeInfo {
+        NodeInfo {
+            id: "n1".into(),
+            rtp_address: [127, 0, 0, 1].into(),
+            rtp_port_min: 5004,
+            rtp_port_max: 5103,
+            rtsp_url: "rtsp://127.0.0.1:8554".into(),
+            grpc_url: "http://127.0.0.1:50052".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_released_lease_is_gone_before_the_next_claim_of_its_stream() {
+        let engine: Arc<dyn Engine> = MemoryEngine::new(MemoryConfig {
+            ttl: Duration::from_secs(10),
+            rejected_port_rest: Duration::from_secs(60),
+        });
+        engine.register_node(node()).await.unwrap();
+        let (lost, _told) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let (keeper, run) =
+            LeaseKeeper::new(engine.clone(), "o".into(), String::new(), lost, stop.clone());
+        let task = tokio::spawn(run);
+        let key = StreamKey::parse("a").unwrap();
+        let first = keeper.allocate(&key, None).await.unwrap();
+        keeper.release(&first.lease.id);
+        let second = keeper.allocate(&key, None).await.unwrap();
+        let leases = engine.list_leases().await.unwrap();
+        assert_eq!(leases.iter().map(|l| &l.id).collect::<Vec<_>>(), [&second.lease.id]);
+        stop.cancel();
+        task.await.unwrap();
+        assert!(engine.list_leases().await.unwrap().is_empty());
     }
 }

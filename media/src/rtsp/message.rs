@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use rtsp_types::{MessageRef, MethodRef, RequestRef, Version};
+use rtsp_types::{Message, Version};
 
 use super::codec::header;
 
@@ -111,9 +111,9 @@ pub(super) fn parse(head: &[u8], body: &[u8]) -> Parsed {
     }
     let cseq = header(head, "cseq").and_then(echoable);
     let whole = [head, body].concat();
-    let request = match MessageRef::parse(&whole[..]) {
-        Ok((MessageRef::Request(request), _)) => request,
-        Ok((MessageRef::Response(_) | MessageRef::Data(_), _)) | Err(_) => {
+    let request = match Message::<&[u8]>::parse(&whole[..]) {
+        Ok((Message::Request(request), _)) => request,
+        Ok((Message::Response(_) | Message::Data(_), _)) | Err(_) => {
             return unparsable(head, cseq);
         }
     };
@@ -126,7 +126,8 @@ pub(super) fn parse(head: &[u8], body: &[u8]) -> Parsed {
     }
     Parsed::Request(Request {
         method: method(request.method()),
-        url: request.uri().unwrap_or("*").to_owned(),
+        // As it was written: the library would normalize it, and the client must find its own words again.
+        url: request_uri(head).unwrap_or("*").to_owned(),
         cseq,
         session: value(&request, "session"),
         transport: value(&request, "transport"),
@@ -150,27 +151,34 @@ fn unparsable(head: &[u8], cseq: Option<String>) -> Parsed {
     }
 }
 
+/// The URI of a request line that has been parsed.
+fn request_uri(head: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(head).ok()?;
+    text.trim_start().lines().next()?.split_ascii_whitespace().nth(1)
+}
+
 /// The values of all headers `name`, as one list.
-fn value(request: &RequestRef<'_>, name: &str) -> Option<String> {
-    let found = request.headers().filter(|header| header.name().eq_ignore_ascii_case(name));
-    let values: Vec<_> = found.map(|header| header.value().trim()).collect();
+fn value(request: &rtsp_types::Request<&[u8]>, name: &str) -> Option<String> {
+    let found = request.headers().filter(|(found, _)| found.as_str().eq_ignore_ascii_case(name));
+    let values: Vec<_> = found.map(|(_, value)| value.as_str().trim()).collect();
     (!values.is_empty()).then(|| values.join(", "))
 }
 
-fn method(method: &MethodRef<'_>) -> Method {
+fn method(method: &rtsp_types::Method) -> Method {
+    use rtsp_types::Method as Parsed;
     match method {
-        MethodRef::Options => Method::Options,
-        MethodRef::Describe => Method::Describe,
-        MethodRef::Setup => Method::Setup,
-        MethodRef::Play => Method::Play,
-        MethodRef::Pause => Method::Pause,
-        MethodRef::Teardown => Method::Teardown,
-        MethodRef::GetParameter => Method::GetParameter,
-        MethodRef::SetParameter => Method::SetParameter,
-        MethodRef::Announce | MethodRef::Record | MethodRef::Redirect | MethodRef::PlayNotify => {
+        Parsed::Options => Method::Options,
+        Parsed::Describe => Method::Describe,
+        Parsed::Setup => Method::Setup,
+        Parsed::Play => Method::Play,
+        Parsed::Pause => Method::Pause,
+        Parsed::Teardown => Method::Teardown,
+        Parsed::GetParameter => Method::GetParameter,
+        Parsed::SetParameter => Method::SetParameter,
+        Parsed::Announce | Parsed::Record | Parsed::Redirect | Parsed::PlayNotify => {
             Method::NotAllowed
         }
-        MethodRef::Extension(_) => Method::Unknown,
+        Parsed::Extension(_) => Method::Unknown,
     }
 }
 
