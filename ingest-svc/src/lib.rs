@@ -9,7 +9,8 @@ mod service;
 mod stream;
 mod streams;
 #[cfg(test)]
-#[allow(dead_code, unused_imports)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use service::{Addresses, Ingest, StartError};

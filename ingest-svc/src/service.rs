@@ -83,10 +83,7 @@ impl Ingest {
     pub async fn bind(config: &Config, registry_url: &str) -> Result<Self, StartError> {
         let client = registry::Client::new(registry_url)
             .map_err(|source| StartError::Registry { url: registry_url.to_owned(), source })?;
-        let _ = client;
-        let engine: Arc<dyn Engine> = todo!("the client is no engine yet");
-        #[allow(unreachable_code)]
-        Self::bind_with(config, engine).await
+        Self::bind_with(config, Arc::new(client)).await
     }
 
     /// Takes all sockets, over any lease book.
