@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 /// The longest stream key, in bytes.
-pub const MAX_STREAM_KEY_BYTES: usize = 128;
+pub(crate) const MAX_STREAM_KEY_BYTES: usize = 128;
 
 /// The name of one live programme: 1 to 128 of `A-Z a-z 0-9 . _ - /`, no leading, trailing or double
 /// `/`, no `.` or `..` segment. Cheap to clone.

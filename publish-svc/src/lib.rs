@@ -1,8 +1,12 @@
 //! publish-svc: receives RTP legs and serves them by RTSP.
 
+mod control;
+mod convert;
+mod leg;
 mod ring;
 mod rtsp;
 mod service;
 mod stream;
+mod streams;
 
 pub use service::{Addresses, Publish, StartError};

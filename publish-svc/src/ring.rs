@@ -249,11 +249,6 @@ impl Ring {
     pub(crate) fn next_sequence_number(&self, track: usize) -> Option<u16> {
         self.lock().next_sequence_numbers.get(track).copied().flatten()
     }
-
-    /// Bytes of packets held now.
-    pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
 }
 
 impl RingUnit {

@@ -1,11 +1,60 @@
 //! Config → bind → run.
 
-use std::net::SocketAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use svc_core::{config::Config, drain::Shutdown};
+use futures_util::StreamExt as _;
+use proto::v1::{
+    registry_server::SERVICE_NAME as REGISTRY,
+    stream_control_server::{SERVICE_NAME as STREAM_CONTROL, StreamControlServer},
+};
+use registry::{
+    Client, Engine, LeaseKeeper, LostLease, MemoryConfig, MemoryEngine, NodeInfo, NodeKeeper,
+    WatchEvent,
+};
+use svc_core::{config::Config, drain::Shutdown, grpc, http, metrics::Metrics, tasks::Tasks};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tracing::{Instrument, info, warn};
+
+use crate::{
+    control::{Context, Control},
+    leg::LegSettings,
+    rtsp,
+    streams::Streams,
+};
+
+/// Lost leases that wait to be told to their streams; the keeper waits when there are more.
+const MAX_LOST: usize = 1024;
+/// How soon a watch of the registry is begun again.
+const REWATCH: Duration = Duration::from_secs(1);
+
+/// What serves a port.
+type Serve = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The bound service.
-pub struct Publish {}
+pub struct Publish {
+    addresses: Addresses,
+    rtsp: rtsp::Server,
+    servers: [(&'static str, Serve); 2],
+    keep_leases: Serve,
+    node: NodeInfo,
+    engine: Arc<dyn Engine>,
+    control: Control,
+    lost: mpsc::Receiver<LostLease>,
+    tasks: Tasks,
+    drain_grace: Duration,
+    stop_keeping: CancellationToken,
+    /// Of streams and readers.
+    shutdown: Shutdown,
+    /// Of the gRPC and HTTP ports, which outlive the drain.
+    ports: Shutdown,
+}
 
 /// Where the service listens, ports 0 resolved.
 #[derive(Clone, Debug)]
@@ -31,19 +80,228 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The registry's URL is none.
+    #[error("registry.url = {url:?}: {source}")]
+    Registry {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        source: registry::RegistryError,
+    },
 }
 
 impl Publish {
     /// Takes all sockets. The registry is embedded where `config.registry.url` is empty.
-    pub async fn bind(_config: &Config) -> Result<Self, StartError> {
-        todo!()
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let metrics = Metrics::new("publish-svc");
+        let tasks = Tasks::new(&metrics);
+        let (shutdown, ports) = (Shutdown::new(), Shutdown::new());
+        let engine = engine(config)?;
+        let rtp_address = announced_address(config);
+        // The RTSP server needs the streams, which need the RTSP port: so the port is taken first.
+        let bound = rtsp::Sockets::bind(&config.rtsp).await?;
+        let streams = Arc::new(Streams::new(match config.publish.advertise_rtsp_url.as_str() {
+            "" => format!("rtsp://{}", SocketAddr::new(rtp_address, bound.address().port())),
+            url => url.trim_end_matches('/').to_owned(),
+        }));
+        let rtsp = rtsp::Server::new(bound, &config.rtsp, streams.clone(), tasks.clone());
+        let node_id = node_id(&config.publish.node_id);
+        let stop_keeping = CancellationToken::new();
+        let (lost_sender, lost) = mpsc::channel(MAX_LOST);
+        let (keeper, keep_leases) = LeaseKeeper::new(
+            engine.clone(),
+            node_id.clone(),
+            config.publish.advertise_grpc_url.clone(),
+            lost_sender,
+            stop_keeping.clone(),
+        );
+        let control = Control::new(Context {
+            node_id: node_id.clone(),
+            rtp_bind_address: config.publish.rtp_bind_address,
+            legs: LegSettings {
+                reorder_window: config.rtp.reorder_window,
+                silence: config.publish.leg_timeout,
+                max_access_unit_bytes: config.ring.max_bytes,
+            },
+            ring: config.ring.clone(),
+            keeper,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            streams: streams.clone(),
+        });
+        let listen = config.publish.grpc_listen;
+        let routes = Routes::new(StreamControlServer::new(control.clone()))
+            .add_service(registry::service(engine.clone()));
+        let services = &[STREAM_CONTROL, REGISTRY];
+        let (grpc, serve_grpc) = grpc::bind(listen, &metrics, routes, services, ports.clone())
+            .await
+            .map_err(refused("publish.grpc_listen", listen))?;
+        let listen = config.publish.http_listen;
+        let (http, serve_http) = http::bind(listen, metrics, axum::Router::new(), ports.clone())
+            .await
+            .map_err(refused("publish.http_listen", listen))?;
+        let node = NodeInfo {
+            id: node_id,
+            rtp_address,
+            rtp_port_min: config.publish.rtp_port_min,
+            rtp_port_max: config.publish.rtp_port_max,
+            rtsp_url: match config.publish.advertise_rtsp_url.as_str() {
+                "" => format!("rtsp://{}", SocketAddr::new(rtp_address, rtsp.address().port())),
+                url => url.to_owned(),
+            },
+            grpc_url: match config.publish.advertise_grpc_url.as_str() {
+                "" => format!("http://{}", SocketAddr::new(rtp_address, grpc.port())),
+                url => url.to_owned(),
+            },
+        };
+        Ok(Self {
+            addresses: Addresses { rtsp: rtsp.address(), grpc, http },
+            rtsp,
+            servers: [("grpc", Box::pin(serve_grpc)), ("http", Box::pin(serve_http))],
+            keep_leases: Box::pin(keep_leases),
+            node,
+            engine,
+            control,
+            lost,
+            tasks,
+            drain_grace: config.publish.drain_grace,
+            stop_keeping,
+            shutdown,
+            ports,
+        })
     }
+
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
-        todo!()
+        self.addresses.clone()
     }
-    /// Serves until drained or cut.
-    pub async fn run(self, _shutdown: Shutdown) {
-        todo!()
+
+    /// Serves until drained or cut. Draining: the node is taken out of the registry, streams and readers are ended, all within
+    /// `publish.drain_grace`; then the gRPC and HTTP ports close.
+    pub async fn run(self, shutdown: Shutdown) {
+        let servers = self.servers.map(|(name, serve)| {
+            tokio::spawn(serve.instrument(tracing::info_span!("server", port = name)))
+        });
+        let keeping = tokio::spawn(self.keep_leases);
+        let (registered, _) = tokio::sync::watch::channel(false);
+        let announcing = tokio::spawn(NodeKeeper::run(
+            self.engine.clone(),
+            self.node.clone(),
+            registered,
+            self.stop_keeping.clone(),
+        ));
+        self.tasks.spawn("rtsp", self.rtsp.run(self.shutdown.clone()));
+        let follow = follow_leases(self.engine, self.node.id, self.control.clone(), self.lost);
+        let draining = self.shutdown.draining().clone();
+        self.tasks.spawn("leases", async move {
+            tokio::select! {
+                () = draining.cancelled() => {}
+                () = follow => {}
+            }
+        });
+
+        shutdown.draining().cancelled().await;
+        info!("publish-svc drains");
+        self.ports.start_drain();
+        self.shutdown.start_drain();
+        let drained = async {
+            self.control.end_all().await;
+            self.tasks.join().await;
+            self.stop_keeping.cancel();
+            let _ = keeping.await;
+            let _ = announcing.await;
+        };
+        tokio::select! {
+            () = drained => info!("publish-svc is drained"),
+            () = tokio::time::sleep(self.drain_grace) => warn!("publish-svc is cut: the drain took too long"),
+            () = shutdown.cutting().cancelled() => warn!("publish-svc is cut"),
+        }
+        self.stop_keeping.cancel();
+        self.shutdown.cut();
+        self.ports.cut();
+        for server in servers {
+            let _ = server.await;
+        }
     }
+}
+
+/// Ends the streams whose leases end: those that the registry says have ended, and those that the keeper has lost.
+async fn follow_leases(
+    engine: Arc<dyn Engine>,
+    node_id: String,
+    control: Control,
+    mut lost: mpsc::Receiver<LostLease>,
+) {
+    loop {
+        // With the registry gone streams go on; the watch is begun again until it is back.
+        if let Ok(mut watch) = engine.watch().await {
+            loop {
+                tokio::select! {
+                    event = watch.next() => match event {
+                        Some(Ok(WatchEvent::LeaseRemoved { lease, .. })) if lease.node_id == node_id => {
+                            control.lease_ended(&lease).await;
+                        }
+                        Some(Ok(_)) => {}
+                        Some(Err(_)) | None => break,
+                    },
+                    Some(lost) = lost.recv() => {
+                        warn!(lease = %lost.id.0, stream = %lost.stream_key, "a lease of the node is lost");
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(REWATCH).await;
+    }
+}
+
+fn engine(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
+    let url = &config.registry.url;
+    if url.is_empty() {
+        return Ok(MemoryEngine::new(MemoryConfig {
+            ttl: config.registry.ttl,
+            rejected_port_rest: config.registry.rejected_port_rest,
+        }));
+    }
+    match Client::new(url) {
+        Ok(client) => Ok(Arc::new(client)),
+        Err(source) => Err(StartError::Registry { url: url.clone(), source }),
+    }
+}
+
+fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::Bind { key, address, source }
+}
+
+/// The configured address, or the local one towards the registry, or this host's loopback where the registry is here.
+fn announced_address(config: &Config) -> IpAddr {
+    let configured = config.publish.rtp_address;
+    if !configured.is_unspecified() {
+        return configured;
+    }
+    let bound = config.publish.rtp_bind_address;
+    if !bound.is_unspecified() {
+        return bound;
+    }
+    towards(&config.registry.url).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+}
+
+/// The local address from which packets to the host of `url` go; nothing is sent.
+fn towards(url: &str) -> Option<IpAddr> {
+    let uri: tonic::transport::Uri = url.parse().ok()?;
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect((uri.host()?, uri.port_u16()?)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// The configured id, or one that no other process has: host name and a random suffix.
+fn node_id(configured: &str) -> String {
+    if !configured.is_empty() {
+        return configured.to_owned();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "node",
+        host => host,
+    };
+    format!("{host}-{:08x}", rand::random::<u32>())
 }

@@ -109,12 +109,7 @@ impl Demux {
     }
 
     /// Tracks whose SSRCs are named are one sender's: one source for all of them. Others may come from one program each.
-    fn check_source(
-        &self,
-        track: usize,
-        source: SocketAddr,
-        now: Instant,
-    ) -> Result<(), Refusal> {
+    fn check_source(&self, track: usize, source: SocketAddr, now: Instant) -> Result<(), Refusal> {
         let of_one_sender = self.slots[track].named_ssrc.is_some();
         let latched = self.slots.iter().enumerate().filter(|(other, slot)| {
             *other == track || (of_one_sender && slot.named_ssrc.is_some())

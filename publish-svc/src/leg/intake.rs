@@ -18,7 +18,9 @@ use bytes::Bytes;
 use media::{
     NtpTime,
     rtcp::{self, ClockMapping, RtcpPacket, SenderReport},
-    rtp::{AccessUnitAssembler, AssembledAccessUnit, Header, Ordered, ReceivedPacket, ReorderBuffer},
+    rtp::{
+        AccessUnitAssembler, AssembledAccessUnit, Header, Ordered, ReceivedPacket, ReorderBuffer,
+    },
     sdp::SessionDescription,
 };
 
@@ -121,15 +123,8 @@ struct Input {
 impl Input {
     fn new(config: &IntakeConfig, track: &TrackOutput) -> Self {
         Self {
-            reorder: ReorderBuffer::new(
-                track.clock_rate(),
-                config.reorder_window,
-                REORDER_PACKETS,
-            ),
-            assembler: AccessUnitAssembler::new(
-                track.config.kind(),
-                config.max_access_unit_bytes,
-            ),
+            reorder: ReorderBuffer::new(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
+            assembler: AccessUnitAssembler::new(track.config.kind(), config.max_access_unit_bytes),
             report: None,
             begins: true,
             lost: 0,
@@ -432,8 +427,7 @@ impl Intake {
     fn map_clock_by_report(&mut self, track: usize, report: &SenderReport) {
         let output = &mut self.output.tracks[track];
         let rtp_timestamp = output.map_timestamp(report.rtp_timestamp);
-        let shift =
-            *self.shift.get_or_insert_with(|| output.shift_at(rtp_timestamp, report.ntp));
+        let shift = *self.shift.get_or_insert_with(|| output.shift_at(rtp_timestamp, report.ntp));
         output.clock = Some(ClockMapping {
             ntp: report.ntp.offset_by_nanos(shift),
             rtp_timestamp,
@@ -447,10 +441,7 @@ impl Intake {
         let (lost, discarded) = (input.reorder.lost(), input.reorder.discarded());
         let oversized = input.assembler.oversized();
         Counters::add(&self.counters.packets_lost, lost.wrapping_sub(input.lost));
-        Counters::add(
-            &self.counters.packets_discarded,
-            discarded.wrapping_sub(input.discarded),
-        );
+        Counters::add(&self.counters.packets_discarded, discarded.wrapping_sub(input.discarded));
         Counters::add(&self.counters.oversized, oversized.wrapping_sub(input.oversized));
         (input.lost, input.discarded, input.oversized) = (lost, discarded, oversized);
     }
@@ -460,7 +451,3 @@ impl Intake {
 fn delay(since: Duration) -> u32 {
     u32::try_from((since.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
 }
-
-#[cfg(test)]
-#[path = "intake_tests.rs"]
-mod tests;

@@ -93,19 +93,6 @@ impl StreamOutput {
         Self { name: key.as_str().to_owned(), cname, session_id, version: 0, tracks }
     }
 
-    /// Whether readers of this stream can go on with a leg of that description: the same tracks on the same clocks.
-    pub(crate) fn fits(&self, description: &SessionDescription) -> bool {
-        self.tracks.len() == description.tracks.len()
-            && self.tracks.iter().zip(&description.tracks).all(|(ours, theirs)| {
-                match (&ours.config, &theirs.config) {
-                    (CodecConfig::H264(_), CodecConfig::H264(_)) => true,
-                    (CodecConfig::Aac(ours), CodecConfig::Aac(theirs)) => ours == theirs,
-                    (CodecConfig::H264(_), CodecConfig::Aac(_))
-                    | (CodecConfig::Aac(_), CodecConfig::H264(_)) => false,
-                }
-            })
-    }
-
     /// Takes over the codec headers of a new leg, where it names any. Whether that changed something.
     pub(crate) fn adopt(&mut self, description: &SessionDescription) -> bool {
         let mut changed = false;

@@ -104,7 +104,6 @@ pub(crate) struct LegHandle {
 
 enum Command {
     Replace(LegSpec, oneshot::Sender<()>),
-    Unbind,
 }
 
 /// A place in the queue of a leg's commands; sending from it cannot fail or wait.
@@ -125,12 +124,6 @@ impl LegHandle {
         self.commands.reserve().await.ok().map(Slot)
     }
 
-    /// Closes the ports; the stream is held.
-    pub(crate) fn unbind(&self) {
-        // Full or closed: a leg that is just being made anew, or that has ended.
-        let _ = self.commands.try_send(Command::Unbind);
-    }
-
     /// Tells the task to end.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
@@ -139,11 +132,6 @@ impl LegHandle {
     /// Completes when the task has ended and its ports are closed.
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
-    }
-
-    /// Cancelled when the task has ended.
-    pub(crate) fn end(&self) -> &CancellationToken {
-        &self.ended
     }
 }
 
@@ -251,10 +239,6 @@ impl Task {
                 // The caller may have hung up; the leg stands all the same.
                 let _ = done.send(());
             }
-            Command::Unbind => {
-                self.ports = None;
-                self.intake.end_leg();
-            }
         }
     }
 
@@ -330,12 +314,7 @@ impl Task {
         let outputs = &self.intake.output().tracks;
         let tracks = self.description.tracks.iter().zip(outputs).zip(ssrcs).map(
             |((described, output), ssrc)| {
-                convert::track(
-                    &output.config,
-                    described.payload_type,
-                    ssrc,
-                    output.has_b_frames,
-                )
+                convert::track(&output.config, described.payload_type, ssrc, output.has_b_frames)
             },
         );
         self.leg.status.set(TrackStatus { state, tracks: tracks.collect() });
@@ -379,8 +358,5 @@ async fn readable(ports: Option<&PortPair>) -> std::io::Result<()> {
 
 fn now() -> Now {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now {
-        instant: tokio::time::Instant::now().into_std(),
-        ntp: NtpTime::from_unix(since_1970),
-    }
+    Now { instant: tokio::time::Instant::now().into_std(), ntp: NtpTime::from_unix(since_1970) }
 }

@@ -67,11 +67,6 @@ impl PortPair {
         Ok(Self { rtp, rtp_state, rtcp, port })
     }
 
-    /// The port of RTP.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Completes when something can be read.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         tokio::select! {
@@ -91,8 +86,7 @@ impl PortPair {
                 self.rtp_state.recv((&self.rtp).into(), &mut slices, &mut meta)
             })?;
             let mut datagrams = 0;
-            for (meta, buffer) in
-                meta.iter().zip(buffers.chunks_exact(BUFFER_BYTES)).take(received)
+            for (meta, buffer) in meta.iter().zip(buffers.chunks_exact(BUFFER_BYTES)).take(received)
             {
                 let bytes = Bytes::copy_from_slice(&buffer[..meta.len.min(BUFFER_BYTES)]);
                 let stride = meta.stride.max(1);

@@ -1,32 +1,148 @@
 //! The RTSP server: readers of the node's streams.
 
-use std::{net::SocketAddr, sync::Arc};
+mod connection;
+mod playback;
+mod udp;
 
-use svc_core::{config::RtspConfig, drain::Shutdown, metrics::Metrics, tasks::Tasks};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use svc_core::{config::RtspConfig, drain::Shutdown, tasks::Tasks};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tracing::Instrument;
 
 use crate::{service::StartError, stream::StreamSource};
+use connection::Connection;
+use udp::UdpPorts;
 
-/// The bound RTSP server: its TCP port and, with `rtsp.udp`, the pair of UDP ports for all UDP readers.
-pub(crate) struct Server {
+/// How long the listener rests after a failed accept, such as for want of file descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The bound sockets.
+pub(crate) struct Sockets {
+    listener: TcpListener,
     address: SocketAddr,
+    udp: Option<UdpPorts>,
 }
 
-impl Server {
-    /// Takes the sockets.
-    pub(crate) async fn bind(
-        _config: &RtspConfig,
-        _streams: Arc<dyn StreamSource>,
-        _metrics: &Metrics,
-        _tasks: Tasks,
-    ) -> Result<Self, StartError> {
-        todo!()
+impl Sockets {
+    /// Takes the TCP port and, with `rtsp.udp`, the pair of UDP ports for all UDP readers.
+    pub(crate) async fn bind(config: &RtspConfig) -> Result<Self, StartError> {
+        let address = config.listen;
+        let refused = |source| StartError::Bind { key: "rtsp.listen", address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let bound = listener.local_addr().map_err(refused)?;
+        let udp_address = SocketAddr::new(address.ip(), config.rtp_port);
+        let udp = if config.udp {
+            let ports = UdpPorts::bind(udp_address).map_err(|source| StartError::Bind {
+                key: "rtsp.rtp_port",
+                address: udp_address,
+                source,
+            })?;
+            Some(ports)
+        } else {
+            None
+        };
+        Ok(Self { listener, address: bound, udp })
     }
+
     /// Where it listens, port 0 resolved.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
-    /// Serves. When the drain begins it accepts no more, ends its readers with BYE and returns when the last of them is gone or at the cut.
-    pub(crate) async fn run(self, _shutdown: Shutdown) {
-        todo!()
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    config: RtspConfig,
+    streams: Arc<dyn StreamSource>,
+    udp: Option<UdpPorts>,
+    next_reader: AtomicU64,
+    shutdown: Shutdown,
+}
+
+impl Shared {
+    fn next_reader_id(&self) -> u64 {
+        self.next_reader.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The RTSP server.
+pub(crate) struct Server {
+    sockets: Sockets,
+    config: RtspConfig,
+    streams: Arc<dyn StreamSource>,
+    tasks: Tasks,
+}
+
+impl Server {
+    /// The server of `streams` on bound sockets.
+    pub(crate) fn new(
+        sockets: Sockets,
+        config: &RtspConfig,
+        streams: Arc<dyn StreamSource>,
+        tasks: Tasks,
+    ) -> Self {
+        Self { sockets, config: config.clone(), streams, tasks }
+    }
+
+    /// Where it listens, port 0 resolved.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.sockets.address
+    }
+
+    /// Serves until the drain begins; each connection then ends by itself, with BYE to who plays.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let room = Arc::new(Semaphore::new(self.config.max_connections));
+        let shared = Arc::new(Shared {
+            config: self.config,
+            streams: self.streams,
+            udp: self.sockets.udp,
+            next_reader: AtomicU64::new(1),
+            shutdown: shutdown.clone(),
+        });
+        let rtcp = shared.clone();
+        self.tasks.spawn("rtsp_udp", async move {
+            if let Some(udp) = &rtcp.udp {
+                tokio::select! {
+                    () = udp.receive() => {}
+                    () = rtcp.shutdown.cutting().cancelled() => {}
+                }
+            }
+        });
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.draining().cancelled() => return,
+                accepted = self.sockets.listener.accept() => accepted,
+            };
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "an RTSP connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = room.clone().try_acquire_owned() else {
+                tracing::warn!(%peer, "refused: rtsp.max_connections are there");
+                continue;
+            };
+            let shared = shared.clone();
+            let span = tracing::info_span!("rtsp", %peer);
+            let serve = async move {
+                let _permit = permit;
+                match Connection::new(socket, peer, shared) {
+                    Ok(connection) => connection.run().await,
+                    Err(error) => tracing::debug!(%error, "the connection broke at once"),
+                }
+            };
+            self.tasks.spawn("rtsp_connection", serve.instrument(span));
+        }
     }
 }

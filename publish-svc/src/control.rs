@@ -1,0 +1,409 @@
+//! StreamControl on publish-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use futures_util::stream::Stream;
+use media::{StreamKey, sdp::SessionDescription};
+use proto::v1::{self, StreamEvent, stream_control_server::StreamControl};
+use registry::{Lease, LeaseId, LeaseKeeper};
+use svc_core::{
+    config::RingConfig,
+    drain::Shutdown,
+    error::{ApiError, Kind},
+    tasks::Tasks,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    leg::{Counters, Leg, LegSettings, LegSpec, PortPair, StreamStatus},
+    stream::PublishedStream,
+    streams::{Entry, Started, Streams},
+};
+
+/// Changes within this time are told as one.
+const COALESCE: Duration = Duration::from_millis(50);
+/// Events that wait for a slow watcher; then it is waited for, and changes meanwhile become one.
+const MAX_EVENTS: usize = 64;
+/// Ports that other programs may hold, one after the other, before a start by hand gives up.
+const MAX_REJECTED: usize = 16;
+
+/// What the service needs.
+pub(crate) struct Context {
+    /// The node's id.
+    pub(crate) node_id: String,
+    /// `publish.rtp_bind_address`
+    pub(crate) rtp_bind_address: IpAddr,
+    /// Of the legs.
+    pub(crate) legs: LegSettings,
+    /// Of the rings.
+    pub(crate) ring: RingConfig,
+    /// For streams that are started by hand.
+    pub(crate) keeper: LeaseKeeper,
+    /// The node's tasks.
+    pub(crate) tasks: Tasks,
+    /// The end.
+    pub(crate) shutdown: Shutdown,
+    /// The streams.
+    pub(crate) streams: Arc<Streams>,
+}
+
+/// The service; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Control {
+    context: Arc<Context>,
+    /// One start or stop at a time: binding takes no time, and two starts of one stream must not cross.
+    order: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What StartStream asks for, read.
+struct Wanted {
+    key: StreamKey,
+    sdp: String,
+    description: SessionDescription,
+    lease: Option<Lease>,
+}
+
+impl Control {
+    /// The service.
+    pub(crate) fn new(context: Context) -> Self {
+        Self { context: Arc::new(context), order: Arc::default() }
+    }
+
+    fn read(&self, request: v1::StartStreamRequest) -> Result<Wanted, ApiError> {
+        let key = parse_key(&request.stream_key)?;
+        if !request.source_url.is_empty() {
+            return Err(ApiError::field("source_url", "is for ingest-svc; leave it empty here"));
+        }
+        let description = SessionDescription::parse(&request.session_description)
+            .map_err(|error| ApiError::field("session_description", error))?;
+        let lease = match request.lease {
+            Some(lease) => Some(self.read_lease(&key, lease)?),
+            None => None,
+        };
+        Ok(Wanted { key, sdp: request.session_description, description, lease })
+    }
+
+    fn read_lease(&self, key: &StreamKey, lease: v1::Lease) -> Result<Lease, ApiError> {
+        if lease.stream_key != key.as_str() {
+            return Err(ApiError::field(
+                "lease.stream_key",
+                "is not the stream_key of the request",
+            ));
+        }
+        if lease.node_id != self.context.node_id {
+            let here = &self.context.node_id;
+            let problem = format!("unknown node {:?}; this one is {here:?}", lease.node_id);
+            return Err(ApiError::field("lease.node_id", problem));
+        }
+        let rtp_port = u16::try_from(lease.rtp_port).ok().filter(|p| *p > 0 && p % 2 == 0);
+        let Some(rtp_port) = rtp_port else {
+            return Err(ApiError::field("lease.rtp_port", "is an even port from 2 to 65534"));
+        };
+        let ttl = lease.ttl.unwrap_or_default();
+        Ok(Lease {
+            id: LeaseId(lease.lease_id),
+            stream_key: key.clone(),
+            node_id: lease.node_id,
+            rtp_port,
+            epoch: lease.epoch,
+            owner_id: lease.owner_id,
+            ttl: Duration::from_secs(ttl.seconds.max(0) as u64),
+        })
+    }
+
+    /// Runs to its end though the caller hangs up, so that nothing is left half done.
+    async fn start(&self, wanted: Wanted) -> Result<v1::Stream, ApiError> {
+        let _order = self.order.lock().await;
+        let streams = &self.context.streams;
+        match streams.entry(&wanted.key) {
+            Err(_) => self.start_new(wanted).await,
+            Ok(entry) => self.start_again(&entry, wanted).await?,
+        }
+        .map(|entry| streams.to_proto(&entry))
+    }
+
+    async fn start_new(&self, wanted: Wanted) -> Result<Arc<Entry>, ApiError> {
+        let by_hand = wanted.lease.is_none();
+        let (lease, ports) = match wanted.lease {
+            Some(lease) => {
+                let ports = self.bind(lease.rtp_port).await?;
+                (lease, ports)
+            }
+            None => self.take_port(&wanted.key).await?,
+        };
+        let context = &self.context;
+        let tracks = wanted.description.tracks.len();
+        let published = Arc::new(PublishedStream::new(wanted.key.clone(), &context.ring, tracks));
+        let status = Arc::new(StreamStatus::new(context.streams.changes.clone()));
+        let counters = Arc::<Counters>::default();
+        let leg = Leg {
+            published: published.clone(),
+            status: status.clone(),
+            counters: counters.clone(),
+            cname: context.node_id.as_str().into(),
+        };
+        let spec = spec(Some(ports), wanted.description);
+        let leg = leg.spawn(context.legs, spec, &context.tasks);
+        let started = Started { sdp: wanted.sdp, lease, by_hand }.into();
+        let entry =
+            Entry { published, status, counters, leg, started_at: SystemTime::now(), started };
+        let entry = Arc::new(entry);
+        context.streams.insert(wanted.key, entry.clone());
+        Ok(entry)
+    }
+
+    /// Binds a leased port. What the node itself still has there is of a lease that has ended.
+    async fn bind(&self, port: u16) -> Result<PortPair, ApiError> {
+        if let Some((key, entry)) = self.context.streams.on_port(port) {
+            tracing::info!(stream = %key, port, "the port is leased anew, its old stream ends");
+            self.remove(&key, &entry).await;
+        }
+        PortPair::bind(self.context.rtp_bind_address, port).map_err(|error| {
+            let message = format!("RTP port {} cannot be bound: {}", error.port, error.source);
+            let reason = if error.is_about_the_port() { "PORT_IN_USE" } else { "BIND_FAILED" };
+            ApiError::reason(Kind::FailedPrecondition, reason, message)
+        })
+    }
+
+    /// Takes a lease for a stream that is started by hand, and binds its port.
+    async fn take_port(&self, key: &StreamKey) -> Result<(Lease, PortPair), ApiError> {
+        let keeper = &self.context.keeper;
+        let mut grant = keeper.allocate(key, Some(&self.context.node_id)).await?;
+        for _ in 0..MAX_REJECTED {
+            let port = grant.lease.rtp_port;
+            let problem = match PortPair::bind(self.context.rtp_bind_address, port) {
+                Ok(ports) => return Ok((grant.lease, ports)),
+                Err(problem) => problem,
+            };
+            tracing::warn!(port, error = %problem.source, "an RTP port is held by another program");
+            match keeper.reject(&grant.lease.id).await {
+                Ok(next) => grant = next,
+                Err(error) => {
+                    keeper.release(&grant.lease.id);
+                    return Err(error.into());
+                }
+            }
+        }
+        keeper.release(&grant.lease.id);
+        let message = format!("{MAX_REJECTED} RTP ports are held by other programs");
+        Err(ApiError::reason(Kind::ResourceExhausted, "NO_PORT", message))
+    }
+
+    async fn start_again(
+        &self,
+        entry: &Arc<Entry>,
+        wanted: Wanted,
+    ) -> Result<Result<Arc<Entry>, ApiError>, ApiError> {
+        let started = entry.started();
+        let Some(lease) = wanted.lease else {
+            if started.by_hand && started.sdp == wanted.sdp {
+                return Ok(Ok(entry.clone()));
+            }
+            let problem = "is started with other parameters";
+            return Err(ApiError::exists("stream", &wanted.key, problem));
+        };
+        if started.by_hand {
+            let problem = "was started by hand on this node";
+            return Err(ApiError::exists("stream", &wanted.key, problem));
+        }
+        if lease.epoch < started.lease.epoch {
+            let message = format!("epoch {} is older than {}", lease.epoch, started.lease.epoch);
+            return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
+        }
+        if lease == started.lease && wanted.sdp == started.sdp {
+            return Ok(Ok(entry.clone()));
+        }
+        if wanted.description.tracks.len()
+            != entry.published.clocks.lock().unwrap_or_else(PoisonError::into_inner).len()
+        {
+            // Other tracks: the readers' descriptions are wrong now, so they have to come back.
+            self.remove(&wanted.key, entry).await;
+            return Ok(self.start_new(Wanted { lease: Some(lease), ..wanted }).await);
+        }
+        let ports = if lease.rtp_port == started.lease.rtp_port {
+            None
+        } else {
+            Some(self.bind(lease.rtp_port).await?)
+        };
+        let Some(slot) = entry.leg.slot().await else {
+            return Err(ApiError::not_found("stream", &wanted.key));
+        };
+        let done = slot.replace(spec(ports, wanted.description));
+        let _ = done.await;
+        *entry.started.lock().unwrap_or_else(PoisonError::into_inner) =
+            Started { sdp: wanted.sdp, lease, by_hand: false };
+        entry.status.touch();
+        Ok(Ok(entry.clone()))
+    }
+
+    async fn remove(&self, key: &StreamKey, entry: &Arc<Entry>) {
+        entry.end().await;
+        let started = entry.started();
+        if started.by_hand {
+            self.context.keeper.release(&started.lease.id);
+        }
+        self.context.streams.remove(key, entry);
+    }
+
+    async fn stop(&self, key: StreamKey, epoch: u32) -> Result<v1::Stream, ApiError> {
+        let _order = self.order.lock().await;
+        let entry = self.context.streams.entry(&key)?;
+        let present = entry.started().lease.epoch;
+        if epoch != 0 && present > epoch {
+            let message = format!("epoch {epoch} is older than {present}");
+            return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
+        }
+        self.remove(&key, &entry).await;
+        Ok(self.context.streams.to_proto(&entry))
+    }
+
+    /// Ends a stream whose lease has ended.
+    pub(crate) async fn lease_ended(&self, lease: &Lease) {
+        let _order = self.order.lock().await;
+        if let Ok(entry) = self.context.streams.entry(&lease.stream_key)
+            && entry.started().lease.id == lease.id
+        {
+            tracing::info!(stream = %lease.stream_key, "the lease has ended, so the stream ends");
+            self.remove(&lease.stream_key, &entry).await;
+        }
+    }
+
+    /// Ends all streams.
+    pub(crate) async fn end_all(&self) {
+        let _order = self.order.lock().await;
+        for entry in self.context.streams.list() {
+            self.remove(&entry.published.key, &entry).await;
+        }
+    }
+}
+
+fn spec(ports: Option<PortPair>, description: SessionDescription) -> LegSpec {
+    LegSpec { ports, description, first_packet: tracing::info_span!("first_rtp_packet") }
+}
+
+fn parse_key(text: &str) -> Result<StreamKey, ApiError> {
+    StreamKey::parse(text).map_err(|error| ApiError::field("stream_key", error))
+}
+
+/// Runs `work` in a task of its own, so that a caller who hangs up leaves nothing half done.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, Status> {
+    use tracing::Instrument as _;
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(result) => Ok(result?),
+        Err(error) => {
+            tracing::error!(%error, "a call's task failed");
+            Err(Status::internal("the call failed; the log says why"))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl StreamControl for Control {
+    async fn start_stream(
+        &self,
+        request: Request<v1::StartStreamRequest>,
+    ) -> Result<Response<v1::StartStreamResponse>, Status> {
+        let wanted = self.read(request.into_inner())?;
+        let control = self.clone();
+        let stream = whole(async move { control.start(wanted).await }).await?;
+        Ok(Response::new(v1::StartStreamResponse { stream: Some(stream) }))
+    }
+
+    async fn stop_stream(
+        &self,
+        request: Request<v1::StopStreamRequest>,
+    ) -> Result<Response<v1::StopStreamResponse>, Status> {
+        let request = request.into_inner();
+        let key = parse_key(&request.stream_key)?;
+        let control = self.clone();
+        let stream = whole(async move { control.stop(key, request.epoch).await }).await?;
+        Ok(Response::new(v1::StopStreamResponse { stream: Some(stream) }))
+    }
+
+    async fn get_stream(
+        &self,
+        request: Request<v1::GetStreamRequest>,
+    ) -> Result<Response<v1::GetStreamResponse>, Status> {
+        let streams = &self.context.streams;
+        let entry = streams.entry(&parse_key(&request.get_ref().stream_key)?)?;
+        Ok(Response::new(v1::GetStreamResponse { stream: Some(streams.to_proto(&entry)) }))
+    }
+
+    async fn list_streams(
+        &self,
+        _request: Request<v1::ListStreamsRequest>,
+    ) -> Result<Response<v1::ListStreamsResponse>, Status> {
+        let streams = &self.context.streams;
+        let streams = streams.list().iter().map(|entry| streams.to_proto(entry)).collect();
+        Ok(Response::new(v1::ListStreamsResponse { streams }))
+    }
+
+    type WatchStreamsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchStreamsResponse, Status>> + Send>>;
+
+    async fn watch_streams(
+        &self,
+        _request: Request<v1::WatchStreamsRequest>,
+    ) -> Result<Response<Self::WatchStreamsStream>, Status> {
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
+        let (streams, shutdown) = (self.context.streams.clone(), self.context.shutdown.clone());
+        self.context.tasks.spawn("watch", async move {
+            tokio::select! {
+                () = shutdown.draining().cancelled() => {}
+                // Ends when the caller hangs up.
+                _ = watch(&streams, &events) => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+type Events = mpsc::Sender<Result<v1::WatchStreamsResponse, Status>>;
+
+/// Tells all streams, then every change, until nobody listens.
+async fn watch(streams: &Streams, events: &Events) -> Option<()> {
+    let mut changes = streams.changes.subscribe();
+    let mut seen: BTreeMap<StreamKey, (u64, Arc<Entry>)> = BTreeMap::new();
+    for entry in streams.list() {
+        tell(events, StreamEvent::Snapshot, Some(streams.to_proto(&entry))).await?;
+        seen.insert(entry.published.key.clone(), (entry.status.revision(), entry));
+    }
+    tell(events, StreamEvent::SnapshotEnd, None).await?;
+    loop {
+        tokio::select! {
+            () = events.closed() => return None,
+            changed = changes.changed() => changed.ok()?,
+        }
+        let now = streams.list();
+        let gone = |(_, old): &(u64, Arc<Entry>)| !now.iter().any(|entry| Arc::ptr_eq(entry, old));
+        for (_, (_, old)) in seen.extract_if(.., |_, old| gone(old)) {
+            tell(events, StreamEvent::Removed, Some(streams.to_proto(&old))).await?;
+        }
+        for entry in now {
+            let revision = entry.status.revision();
+            let event = match seen.get(&entry.published.key) {
+                None => StreamEvent::Added,
+                Some((before, _)) if *before != revision => StreamEvent::Changed,
+                Some(_) => continue,
+            };
+            tell(events, event, Some(streams.to_proto(&entry))).await?;
+            seen.insert(entry.published.key.clone(), (revision, entry));
+        }
+        tokio::time::sleep(COALESCE).await;
+    }
+}
+
+async fn tell(events: &Events, event: StreamEvent, stream: Option<v1::Stream>) -> Option<()> {
+    let response = v1::WatchStreamsResponse { event: event.into(), stream };
+    events.send(Ok(response)).await.ok()
+}

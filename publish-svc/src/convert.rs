@@ -1,0 +1,107 @@
+//! Our values as the messages of the API.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use media::codec::CodecConfig;
+use proto::v1;
+use registry::Lease;
+
+use crate::{
+    leg::{Counters, LegState},
+    stream::ReaderEntry,
+};
+
+/// A track; `ssrc` is 0 while it is not known.
+pub(crate) fn track(
+    config: &CodecConfig,
+    payload_type: u8,
+    ssrc: u32,
+    has_b_frames: bool,
+) -> v1::Track {
+    let (codec, dimensions, channels) = match config {
+        CodecConfig::H264(config) => (v1::Codec::H264, config.dimensions(), 0),
+        CodecConfig::Aac(config) => (v1::Codec::Aac, None, config.channels()),
+    };
+    let (width, height) = dimensions.unwrap_or_default();
+    v1::Track {
+        codec: codec.into(),
+        payload_type: payload_type.into(),
+        clock_rate: config.clock_rate().hz(),
+        ssrc,
+        codec_string: config.codec_string(),
+        width,
+        height,
+        channels: channels.into(),
+        has_b_frames,
+    }
+}
+
+/// A point of time.
+pub(crate) fn time(time: SystemTime) -> proto::Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    proto::Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }
+}
+
+fn duration(duration: Duration) -> proto::Duration {
+    proto::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
+}
+
+/// A lease.
+pub(crate) fn lease(lease: &Lease) -> v1::Lease {
+    v1::Lease {
+        lease_id: lease.id.0.clone(),
+        stream_key: lease.stream_key.as_str().to_owned(),
+        node_id: lease.node_id.clone(),
+        rtp_port: lease.rtp_port.into(),
+        epoch: lease.epoch,
+        owner_id: lease.owner_id.clone(),
+        ttl: Some(duration(lease.ttl)),
+    }
+}
+
+/// A stream's state.
+pub(crate) fn state(state: LegState) -> v1::StreamState {
+    match state {
+        LegState::Waiting => v1::StreamState::Waiting,
+        LegState::Live => v1::StreamState::Live,
+        LegState::Held => v1::StreamState::Held,
+    }
+}
+
+/// A stream's counters.
+pub(crate) fn counters(counters: &Counters) -> v1::StreamCounters {
+    let load = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+    v1::StreamCounters {
+        video_access_units: load(&counters.video_access_units),
+        audio_access_units: load(&counters.audio_access_units),
+        keyframes: load(&counters.keyframes),
+        packets: load(&counters.packets),
+        packets_lost: load(&counters.packets_lost),
+        packets_refused: counters.refused(),
+        packets_discarded: load(&counters.packets_discarded),
+        malformed: load(&counters.malformed).wrapping_add(load(&counters.oversized)),
+        bitrate: load(&counters.bitrate),
+        live_for: Some(duration(Duration::from_millis(load(&counters.live_ms).into()))),
+    }
+}
+
+/// A reader.
+pub(crate) fn reader(reader: &ReaderEntry) -> v1::Reader {
+    let transport = if reader.udp { v1::ReaderTransport::Udp } else { v1::ReaderTransport::Tcp };
+    let playing = reader.playing.load(Ordering::Relaxed);
+    let state = if playing { v1::ReaderState::Playing } else { v1::ReaderState::Ready };
+    v1::Reader {
+        reader_id: format!("{:016x}", reader.id),
+        peer_address: reader.peer.to_string(),
+        user_agent: reader.user_agent.clone(),
+        transport: transport.into(),
+        state: state.into(),
+        connected_at: Some(time(reader.connected_at)),
+        packets_sent: reader.packets_sent.load(Ordering::Relaxed),
+        skips: reader.skips.load(Ordering::Relaxed),
+        access_units_skipped: reader.access_units_skipped.load(Ordering::Relaxed),
+    }
+}

@@ -1,0 +1,388 @@
+//! One RTSP connection: the task that owns its socket, its session and its place in the ring.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use media::{
+    StreamKey,
+    rtsp::{Event, Refusal, ServerConfig, ServerConnection, TrackTransport},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+use super::{
+    Shared,
+    playback::Playback,
+    udp::{Heard, Listening, UdpPorts},
+};
+use crate::stream::{PublishedStream, ReaderDescription, ReaderEntry, ReaderGuard};
+
+/// Room for one read of the socket.
+const READ_BYTES: usize = 4096;
+/// Interleaved buffers that wait to be written before no more is taken from the ring: one batch.
+const MAX_WAITING: usize = 32;
+/// How often timeouts are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the last words may take when a connection is ended from our side.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The connection.
+pub(super) struct Connection {
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    reading: OwnedReadHalf,
+    writing: OwnedWriteHalf,
+    machine: ServerConnection,
+    input: BytesMut,
+    output: VecDeque<Bytes>,
+    session: Option<Session>,
+    /// When the peer was last heard of, or took what it was sent.
+    heard: Heard,
+    /// Since when what waits could not be written.
+    stuck_since: Option<Instant>,
+    began: Instant,
+    bytes_sent: u64,
+}
+
+struct Session {
+    stream: Arc<PublishedStream>,
+    description: Arc<ReaderDescription>,
+    reader: ReaderGuard,
+    playback: Option<Playback>,
+    _listening: Vec<Listening>,
+}
+
+/// What woke the task.
+enum Wake {
+    Read(io::Result<usize>),
+    Written(io::Result<usize>),
+    Media,
+    Report,
+    Tick,
+    End(&'static str),
+}
+
+impl Connection {
+    /// A connection before its first byte.
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        let local = socket.local_addr()?;
+        let config = ServerConfig {
+            server_name: concat!("rtmp2rtsp/", env!("CARGO_PKG_VERSION")).to_owned(),
+            session_timeout: shared.config.session_timeout,
+            udp_ports: shared.udp.as_ref().map(UdpPorts::ports),
+        };
+        let (reading, writing) = socket.into_split();
+        Ok(Self {
+            peer,
+            reading,
+            writing,
+            machine: ServerConnection::new(config, peer, local),
+            input: BytesMut::with_capacity(READ_BYTES),
+            output: VecDeque::new(),
+            session: None,
+            heard: Arc::new(Mutex::new(Instant::now())),
+            stuck_since: None,
+            began: Instant::now(),
+            bytes_sent: 0,
+            shared,
+        })
+    }
+
+    /// Serves the connection to its end.
+    pub(super) async fn run(mut self) {
+        let why = loop {
+            let wake = self.wake().await;
+            if let Some(why) = self.handle(wake).await {
+                break why;
+            }
+        };
+        self.last_words().await;
+        let reader = self.session.as_ref().map(|session| &session.reader);
+        tracing::info!(
+            peer = %self.peer,
+            stream = self.session.as_ref().map(|session| session.stream.key.as_str()),
+            udp = reader.map(|reader| reader.udp),
+            why,
+            seconds = self.began.elapsed().as_secs(),
+            bytes = self.bytes_sent,
+            packets = reader.map(|reader| reader.packets_sent.load(Ordering::Relaxed)),
+            skips = reader.map(|reader| reader.skips.load(Ordering::Relaxed)),
+            "RTSP connection closed"
+        );
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let room = self.output.len() < MAX_WAITING;
+        let session = self.session.as_ref();
+        let playback = session.and_then(|session| session.playback.as_ref());
+        let ended = async {
+            match session {
+                Some(session) => session.stream.ended.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let media = async {
+            match playback {
+                Some(playback) => playback.ready(room).await,
+                None => std::future::pending().await,
+            }
+        };
+        let report = async {
+            match playback {
+                Some(playback) => tokio::time::sleep_until(playback.next_report().into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let waiting = self.output.front().cloned();
+        let writing = &mut self.writing;
+        let write = async {
+            match &waiting {
+                Some(bytes) => writing.write(bytes).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.shutdown.draining().cancelled() => Wake::End("the server stops"),
+            () = ended => Wake::End("the stream has ended"),
+            read = self.reading.read_buf(&mut self.input) => Wake::Read(read),
+            written = write => Wake::Written(written),
+            () = report => Wake::Report,
+            () = media => Wake::Media,
+            () = tokio::time::sleep(TICK) => Wake::Tick,
+        }
+    }
+
+    /// Why the connection ends, if it does.
+    async fn handle(&mut self, wake: Wake) -> Option<&'static str> {
+        match wake {
+            Wake::End(why) => return Some(why),
+            Wake::Read(Ok(0)) => return Some("the reader closed the connection"),
+            Wake::Read(Err(_)) | Wake::Written(Err(_)) => return Some("the connection broke"),
+            Wake::Read(Ok(_)) => {
+                self.hear();
+                if let Err(error) = self.requests().await {
+                    tracing::debug!(%error, "no RTSP");
+                    return Some("the reader broke the protocol");
+                }
+            }
+            Wake::Written(Ok(bytes)) => self.written(bytes),
+            Wake::Media => {
+                if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session {
+                    playback.advance(reader, &mut self.output);
+                }
+            }
+            Wake::Report => {
+                if let Some(Session { playback: Some(playback), .. }) = &mut self.session {
+                    playback.report(&mut self.output);
+                }
+            }
+            Wake::Tick => {}
+        }
+        if self.output.is_empty() {
+            self.stuck_since = None;
+        } else {
+            self.stuck_since.get_or_insert_with(Instant::now);
+        }
+        self.overdue()
+    }
+
+    fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.bytes_sent += bytes as u64;
+        self.stuck_since = None;
+        // Who takes interleaved media is there, though it says nothing.
+        self.hear();
+        if let Some(front) = self.output.front_mut() {
+            front.advance(bytes.min(front.len()));
+            if front.is_empty() {
+                self.output.pop_front();
+            }
+        }
+    }
+
+    fn overdue(&self) -> Option<&'static str> {
+        let config = &self.shared.config;
+        if self.stuck_since.is_some_and(|since| since.elapsed() > config.write_timeout) {
+            return Some("the reader takes nothing");
+        }
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.elapsed() > config.session_timeout {
+            return Some("the session timed out");
+        }
+        (self.machine.wants_close() && self.output.is_empty()).then_some("done")
+    }
+
+    async fn requests(&mut self) -> Result<(), media::rtsp::RtspError> {
+        loop {
+            let before = self.input.len();
+            let mut new_session_id = || format!("{:032x}", rand::random::<u128>());
+            let read = self.machine.handle_input(&mut self.input, &mut new_session_id);
+            let mut events = false;
+            while let Some(event) = self.machine.poll_event() {
+                events = true;
+                self.event(event).await;
+            }
+            while let Some(response) = self.machine.poll_output() {
+                self.output.push_back(response);
+            }
+            read?;
+            if !events && self.input.len() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Describe { path, .. } => {
+                let answer = self.describe(&path).await;
+                self.machine.answer_describe(answer);
+            }
+            Event::Setup { path, track, transport, user_agent, .. } => {
+                let answer = self.setup(&path, track, transport, user_agent).await;
+                self.machine.answer_setup(answer);
+            }
+            Event::Play { tracks } => self.play(tracks).await,
+            Event::Paused => {
+                if let Some(session) = &mut self.session {
+                    session.playback = None;
+                    session.reader.set_playing(false);
+                }
+            }
+            Event::TornDown => self.session = None,
+            Event::Rtcp(_, compound) => {
+                if media::rtcp::parse_compound(&compound).is_err() {
+                    tracing::debug!("an interleaved frame that is no RTCP");
+                }
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Result<Arc<PublishedStream>, Refusal> {
+        let key = StreamKey::parse(path).map_err(|_| Refusal::NotFound)?;
+        self.shared.streams.stream(&key).ok_or(Refusal::NotFound)
+    }
+
+    /// The description, waited for while the stream is starting.
+    async fn described(&self, stream: &PublishedStream) -> Result<Arc<ReaderDescription>, Refusal> {
+        let mut description = stream.description.subscribe();
+        let known = description.wait_for(Option::is_some);
+        match tokio::time::timeout(self.shared.config.describe_wait, known).await {
+            Ok(Ok(description)) => description.clone().ok_or(Refusal::Unavailable),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Unavailable),
+        }
+    }
+
+    async fn describe(&self, path: &str) -> Result<String, Refusal> {
+        let stream = self.find(path)?;
+        let description = self.described(&stream).await?;
+        let local = self.writing.local_addr().map_err(|_| Refusal::Internal)?;
+        Ok(description.sdp(local.ip().to_canonical()))
+    }
+
+    async fn setup(
+        &mut self,
+        path: &str,
+        track: Option<usize>,
+        transport: TrackTransport,
+        user_agent: String,
+    ) -> Result<u32, Refusal> {
+        let stream = self.find(path)?;
+        let description = self.described(&stream).await?;
+        let tracks = &description.description.tracks;
+        let index = match track {
+            Some(index) => index,
+            None if tracks.len() == 1 => 0,
+            None => return Err(Refusal::AggregateNotAllowed),
+        };
+        let ssrc = tracks.get(index).ok_or(Refusal::NotFound)?.ssrc.unwrap_or_default();
+        if self.session.is_none() {
+            let udp = matches!(transport, TrackTransport::Udp { .. });
+            let entry = ReaderEntry {
+                id: self.shared.next_reader_id(),
+                peer: self.peer,
+                user_agent,
+                udp,
+                connected_at: SystemTime::now(),
+                playing: AtomicBool::new(false),
+                packets_sent: AtomicU32::new(0),
+                skips: AtomicU32::new(0),
+                access_units_skipped: AtomicU32::new(0),
+            };
+            let reader = stream.readers.add(entry);
+            self.session = Some(Session {
+                stream,
+                description,
+                reader,
+                playback: None,
+                _listening: Vec::new(),
+            });
+        }
+        if let (TrackTransport::Udp { rtcp, .. }, Some(session)) = (transport, &mut self.session) {
+            let listening = UdpPorts::listen(&self.shared, rtcp, self.heard.clone());
+            session._listening.push(listening);
+        }
+        Ok(ssrc)
+    }
+
+    async fn play(&mut self, tracks: Vec<(usize, TrackTransport)>) {
+        let Some(session) = &mut self.session else {
+            self.machine.answer_play(Err(Refusal::Internal));
+            return;
+        };
+        if let Some(playback) = &session.playback {
+            // Playing already: nothing changes.
+            self.machine.answer_play(Ok(playback.rtp_info()));
+            return;
+        }
+        let playback = Playback::start(
+            self.shared.clone(),
+            session.stream.clone(),
+            session.description.clone(),
+            &tracks,
+        )
+        .await;
+        self.machine.answer_play(Ok(playback.rtp_info()));
+        session.playback = Some(playback);
+        session.reader.set_playing(true);
+    }
+
+    /// BYE to who plays, and what still waits; bounded in time.
+    async fn last_words(&mut self) {
+        if let Some(Session { playback: Some(playback), .. }) = &self.session {
+            playback.bye(&mut self.output);
+        }
+        let output = std::mem::take(&mut self.output);
+        let writing = &mut self.writing;
+        let write = async {
+            for bytes in output {
+                writing.write_all(&bytes).await?;
+            }
+            writing.shutdown().await
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, write).await;
+    }
+}

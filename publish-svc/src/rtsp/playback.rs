@@ -1,0 +1,224 @@
+//! What a reader is sent: access units from its place in the ring, and the reports that go with them.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use media::{
+    NtpTime,
+    rtcp::{SenderReport, bye, sender_report},
+    rtp::SegmentRun,
+    rtsp::{RtpInfo, TrackTransport},
+};
+
+use super::Shared;
+use crate::{
+    ring::{Cursor, RingUnit},
+    stream::{PublishedStream, ReaderDescription, ReaderGuard},
+};
+
+/// Access units taken from the ring at once.
+const UNITS: usize = 16;
+/// Packets that go to a UDP reader back to back: 32 of 1200 bytes are less than half of a default socket buffer (212,992 bytes, each
+/// packet counted with about 2,300), so that a reader that is not scheduled for a moment loses nothing.
+const BURST: u32 = 32;
+/// The pause between bursts.
+const BURST_GAP: Duration = Duration::from_millis(1);
+
+/// A track of the session.
+struct Track {
+    index: usize,
+    transport: TrackTransport,
+    packets: u32,
+    octets: u32,
+}
+
+/// A playing session.
+pub(super) struct Playback {
+    shared: Arc<Shared>,
+    stream: Arc<PublishedStream>,
+    description: Arc<ReaderDescription>,
+    tracks: Vec<Track>,
+    cursor: Cursor,
+    next_report: Instant,
+    /// UDP: what waits for its burst.
+    paced: VecDeque<(SocketAddr, SegmentRun)>,
+    next_burst: Instant,
+}
+
+impl Playback {
+    /// Starts at the last keyframe; where there is none yet, at the next, which is waited for as long as DESCRIBE waits.
+    pub(super) async fn start(
+        shared: Arc<Shared>,
+        stream: Arc<PublishedStream>,
+        description: Arc<ReaderDescription>,
+        tracks: &[(usize, TrackTransport)],
+    ) -> Self {
+        let found = tokio::time::timeout(shared.config.describe_wait, async {
+            loop {
+                if let Some(cursor) = stream.ring.last_keyframe() {
+                    return cursor;
+                }
+                stream.ring.changed().await;
+            }
+        });
+        let cursor = found.await.unwrap_or_else(|_| stream.ring.live_edge());
+        let tracks = tracks
+            .iter()
+            .map(|&(index, transport)| Track { index, transport, packets: 0, octets: 0 })
+            .collect();
+        let now = Instant::now();
+        Self {
+            shared,
+            stream,
+            description,
+            tracks,
+            cursor,
+            next_report: now,
+            paced: VecDeque::new(),
+            next_burst: now,
+        }
+    }
+
+    /// RTP-Info: the first packet of each track that the reader will get.
+    pub(super) fn rtp_info(&self) -> Vec<RtpInfo> {
+        let info = |track: &Track| {
+            let first = self.stream.ring.first_of_track(self.cursor, track.index);
+            RtpInfo {
+                track: track.index,
+                sequence_number: first
+                    .as_ref()
+                    .map(|unit| unit.first_sequence_number)
+                    .or_else(|| self.stream.ring.next_sequence_number(track.index)),
+                rtp_timestamp: first.map(|unit| unit.rtp_timestamp),
+            }
+        };
+        self.tracks.iter().map(info).collect()
+    }
+
+    /// Completes when something is to be done by [`Self::advance`]; never while the connection has no room for it. Cancel safe.
+    pub(super) async fn ready(&self, room: bool) {
+        if !self.paced.is_empty() {
+            tokio::time::sleep_until(self.next_burst.into()).await;
+            if let Some(udp) = &self.shared.udp {
+                // A socket that fails shows it at the next send.
+                let _ = udp.writable().await;
+            }
+        } else if room {
+            self.stream.ring.wait(self.cursor).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// When the next Sender Report is due.
+    pub(super) fn next_report(&self) -> Instant {
+        self.next_report
+    }
+
+    /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`.
+    pub(super) fn advance(&mut self, reader: &ReaderGuard, output: &mut VecDeque<Bytes>) {
+        if self.paced.is_empty() {
+            let batch =
+                self.stream.ring.read(&mut self.cursor, UNITS, self.shared.config.max_reader_age);
+            reader.skips.fetch_add(u32::from(batch.skips), Ordering::Relaxed);
+            reader.access_units_skipped.fetch_add(batch.skipped, Ordering::Relaxed);
+            for unit in &batch.units {
+                self.take(unit, reader, output);
+            }
+        }
+        self.burst();
+    }
+
+    fn take(&mut self, unit: &RingUnit, reader: &ReaderGuard, output: &mut VecDeque<Bytes>) {
+        let Some(track) = self.tracks.iter_mut().find(|track| track.index == unit.track) else {
+            return;
+        };
+        let packets = unit.packets.sizes.len() as u32;
+        let octets = (unit.packets.data.len() as u32).saturating_sub(12 * packets);
+        track.packets = track.packets.wrapping_add(packets);
+        track.octets = track.octets.wrapping_add(octets);
+        reader.packets_sent.fetch_add(packets, Ordering::Relaxed);
+        match track.transport {
+            TrackTransport::Interleaved { rtp, .. } => output.push_back(unit.framed(rtp)),
+            TrackTransport::Udp { rtp, .. } => {
+                let runs = unit.packets.runs(BURST as usize);
+                self.paced.extend(runs.map(|run| (rtp, run)));
+            }
+        }
+    }
+
+    fn burst(&mut self) {
+        let Some(udp) = &self.shared.udp else { return };
+        if self.paced.is_empty() || Instant::now() < self.next_burst {
+            return;
+        }
+        let mut sent = 0;
+        while sent < BURST
+            && let Some((to, run)) = self.paced.front()
+        {
+            match udp.send(*to, run) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                // Such as an ICMP answer of a port that has closed: the session's timeout sees to it.
+                Err(error) => tracing::debug!(%error, %to, "RTP was not sent"),
+                Ok(()) => {}
+            }
+            sent += u32::from(run.packets);
+            self.paced.pop_front();
+        }
+        self.next_burst = Instant::now() + BURST_GAP;
+    }
+
+    /// Sender Reports of all tracks (RFC 3550, 6.4.1), from the hop's clock mapping.
+    pub(super) fn report(&mut self, output: &mut VecDeque<Bytes>) {
+        self.next_report = Instant::now() + self.shared.config.sender_report_interval;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ntp = NtpTime::from_unix(since_1970);
+        let clocks = self.stream.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for track in &self.tracks {
+            let Some(Some(clock)) = clocks.get(track.index) else { continue };
+            let report = SenderReport {
+                ssrc: self.ssrc(track.index),
+                ntp,
+                rtp_timestamp: clock.rtp_at(ntp),
+                packets: track.packets,
+                octets: track.octets,
+            };
+            self.send_rtcp(track, sender_report(&report, &self.description.cname), output);
+        }
+    }
+
+    /// BYE on all tracks (RFC 3550, 6.6).
+    pub(super) fn bye(&self, output: &mut VecDeque<Bytes>) {
+        for track in &self.tracks {
+            let compound = bye(&[self.ssrc(track.index)], &self.description.cname);
+            self.send_rtcp(track, compound, output);
+        }
+    }
+
+    fn ssrc(&self, track: usize) -> u32 {
+        let track = self.description.description.tracks.get(track);
+        track.and_then(|track| track.ssrc).unwrap_or_default()
+    }
+
+    fn send_rtcp(&self, track: &Track, compound: Bytes, output: &mut VecDeque<Bytes>) {
+        match track.transport {
+            TrackTransport::Interleaved { rtcp, .. } => {
+                let mut framed = BytesMut::with_capacity(4 + compound.len());
+                framed.put_slice(&[b'$', rtcp]);
+                framed.put_u16(compound.len() as u16);
+                framed.put_slice(&compound);
+                output.push_back(framed.freeze());
+            }
+            TrackTransport::Udp { rtcp, .. } => {
+                if let Some(udp) = &self.shared.udp {
+                    udp.send_rtcp(rtcp, &compound);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The pair of UDP ports that all UDP readers share: RTP out with segmentation offload, RTCP in by the reader's exact address.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use media::rtp::SegmentRun;
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
+use tokio::{io::Interest, net::UdpSocket};
+
+/// How many free ports are tried for an even one with its neighbour free.
+const PAIR_TRIES: usize = 64;
+/// No RTCP datagram is larger.
+const RTCP_BYTES: usize = 2048;
+
+/// When the reader at an address was last heard of.
+pub(super) type Heard = Arc<Mutex<Instant>>;
+
+/// The ports.
+pub(super) struct UdpPorts {
+    rtp: UdpSocket,
+    rtp_state: UdpSocketState,
+    rtcp: UdpSocket,
+    port: u16,
+    heard_by_address: Mutex<HashMap<SocketAddr, Heard>>,
+}
+
+/// Takes RTCP of one address for a session, for as long as it lives.
+pub(super) struct Listening {
+    shared: Arc<super::Shared>,
+    address: SocketAddr,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(udp) = &self.shared.udp {
+            udp.heard_by_address
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&self.address);
+        }
+    }
+}
+
+impl UdpPorts {
+    /// Takes the even port of `address` and the next; port 0: any free pair.
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let mut tries = if address.port() == 0 { PAIR_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match Self::bind_pair(address) {
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => {}
+                Ok(ports) => return Ok(ports),
+            }
+        }
+    }
+
+    fn bind_pair(address: SocketAddr) -> io::Result<Self> {
+        let rtp = std::net::UdpSocket::bind(address)?;
+        let port = rtp.local_addr()?.port();
+        if port % 2 == 1 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the RTP port must be even"));
+        }
+        let rtcp = std::net::UdpSocket::bind(SocketAddr::new(address.ip(), port + 1))?;
+        rtcp.set_nonblocking(true)?;
+        let rtp_state = UdpSocketState::new(UdpSockRef::from(&rtp))?;
+        rtp.set_nonblocking(true)?;
+        Ok(Self {
+            rtp: UdpSocket::from_std(rtp)?,
+            rtp_state,
+            rtcp: UdpSocket::from_std(rtcp)?,
+            port,
+            heard_by_address: Mutex::default(),
+        })
+    }
+
+    /// The ports of RTP and RTCP.
+    pub(super) fn ports(&self) -> (u16, u16) {
+        (self.port, self.port + 1)
+    }
+
+    /// Completes when RTP can be sent.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.rtp.writable().await
+    }
+
+    /// Sends a run; without segmentation offload, where the interface refuses it.
+    pub(super) fn send(&self, to: SocketAddr, run: &SegmentRun) -> io::Result<()> {
+        let offload = usize::from(run.packets) <= self.rtp_state.max_gso_segments();
+        if run.packets == 1 || offload {
+            let segment_size = (run.packets > 1).then_some(usize::from(run.segment_size));
+            match self.transmit(to, &run.data, segment_size) {
+                // The offload is off from now on, but this run has to be sent again.
+                Err(error) if segment_size.is_some() && refuses_offload(&error) => {}
+                result => return result,
+            }
+        }
+        for packet in run.data.chunks(usize::from(run.segment_size).max(1)) {
+            self.transmit(to, packet, None)?;
+        }
+        Ok(())
+    }
+
+    fn transmit(
+        &self,
+        destination: SocketAddr,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> io::Result<()> {
+        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+        self.rtp.try_io(Interest::WRITABLE, || {
+            self.rtp_state.try_send(UdpSockRef::from(&self.rtp), &transmit)
+        })
+    }
+
+    /// Sends RTCP; what cannot be sent at once is lost, the next report follows.
+    pub(super) fn send_rtcp(&self, to: SocketAddr, compound: &[u8]) {
+        if let Err(error) = self.rtcp.try_send_to(compound, to) {
+            tracing::debug!(%error, %to, "RTCP was not sent");
+        }
+    }
+
+    /// Notes when RTCP comes from `address`.
+    pub(super) fn listen(
+        shared: &Arc<super::Shared>,
+        address: SocketAddr,
+        heard: Heard,
+    ) -> Listening {
+        if let Some(udp) = &shared.udp {
+            udp.heard_by_address
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(address, heard);
+        }
+        Listening { shared: shared.clone(), address }
+    }
+
+    /// Reads RTCP for ever; what comes from strangers, and what comes on the RTP port, changes nothing.
+    pub(super) async fn receive(&self) {
+        let (mut rtcp, mut stray) = ([0; RTCP_BYTES], [0; RTCP_BYTES]);
+        loop {
+            tokio::select! {
+                received = self.rtcp.recv_from(&mut rtcp) => {
+                    if let Ok((length, from)) = received
+                        && media::rtcp::parse_compound(&rtcp[..length]).is_ok()
+                    {
+                        self.heard(from);
+                    }
+                }
+                _ = self.rtp.recv_from(&mut stray) => {}
+            }
+        }
+    }
+
+    fn heard(&self, from: SocketAddr) {
+        let table = self.heard_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        match table.get(&from) {
+            Some(heard) => {
+                *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            }
+            None => tracing::debug!(%from, "RTCP from a stranger"),
+        }
+    }
+}
+
+fn refuses_offload(error: &io::Error) -> bool {
+    // EIO and EINVAL: what interfaces without segmentation offload answer.
+    matches!(error.raw_os_error(), Some(5 | 22))
+}
