@@ -249,6 +249,12 @@ impl Ring {
     pub(crate) fn next_sequence_number(&self, track: usize) -> Option<u16> {
         self.lock().next_sequence_numbers.get(track).copied().flatten()
     }
+
+    /// Bytes of packets held now.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
 }
 
 impl RingUnit {

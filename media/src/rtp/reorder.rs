@@ -91,7 +91,7 @@ impl ReorderBuffer {
             return;
         };
         let step = i64::from(packet.header.sequence_number.wrapping_sub(next as u16) as i16);
-        if step > MAX_DROPOUT || step < -MAX_MISORDER {
+        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&step) {
             self.restart_or_stray(packet);
             return;
         }

@@ -46,7 +46,6 @@ pub(crate) struct PortPair {
     rtp: UdpSocket,
     rtp_state: UdpSocketState,
     rtcp: UdpSocket,
-    port: u16,
 }
 
 impl PortPair {
@@ -64,7 +63,7 @@ impl PortPair {
         let rtcp = bind(port.saturating_add(1))?;
         let rtp_state =
             UdpSocketState::new((&rtp).into()).map_err(|source| BindError { port, source })?;
-        Ok(Self { rtp, rtp_state, rtcp, port })
+        Ok(Self { rtp, rtp_state, rtcp })
     }
 
     /// Completes when something can be read.

@@ -112,7 +112,7 @@ impl Server {
             if let Some(udp) = &rtcp.udp {
                 tokio::select! {
                     () = udp.receive() => {}
-                    () = rtcp.shutdown.cutting().cancelled() => {}
+                    () = rtcp.shutdown.draining().cancelled() => {}
                 }
             }
         });

@@ -115,8 +115,8 @@ fn parameter_sets_go_in_front_of_an_idr() {
     let [sps, pps, pps2] = [nal(0x67, 20), nal(0x68, 5), nal(0x28, 6)];
     let idr = nal(0x65, 500);
     let front = vec![sps.clone(), pps.clone(), pps2.clone(), idr.clone()];
-    assert_eq!(sent(&[idr.clone()], &sets(), 100), front);
-    assert_eq!(packet_types(&[idr.clone()], &sets(), 100)[..2], [STAP_A, FU_A]);
+    assert_eq!(sent(std::slice::from_ref(&idr), &sets(), 100), front);
+    assert_eq!(packet_types(std::slice::from_ref(&idr), &sets(), 100)[..2], [STAP_A, FU_A]);
 
     let aud = nal(0x09, 2);
     let behind = vec![aud.clone(), sps.clone(), pps.clone(), pps2.clone(), idr.clone()];
@@ -142,7 +142,7 @@ fn parameter_sets_that_do_not_fit_are_never_dropped() {
     };
     let idr = nal(0x65, 80);
     let front = vec![nal(0x67, 80), nal(0x67, 700), nal(0x68, 80), idr.clone()];
-    assert_eq!(sent(&[idr.clone()], &config, 100), front);
+    assert_eq!(sent(std::slice::from_ref(&idr), &config, 100), front);
     assert_eq!(packet_types(&[idr], &config, 100)[..3], [7, FU_A, FU_A]);
 }
 
