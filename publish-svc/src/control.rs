@@ -385,8 +385,11 @@ async fn watch(streams: &Streams, events: &Events) -> Option<()> {
             changed = changes.changed() => changed.ok()?,
         }
         let now = streams.list();
-        let gone = |(_, old): &(u64, Arc<Entry>)| !now.iter().any(|entry| Arc::ptr_eq(entry, old));
-        for (_, (_, old)) in seen.extract_if(.., |_, old| gone(old)) {
+        let gone = |old: &Arc<Entry>| !now.iter().any(|entry| Arc::ptr_eq(entry, old));
+        let removed: Vec<_> =
+            seen.values().filter(|(_, old)| gone(old)).map(|(_, old)| old.clone()).collect();
+        for old in removed {
+            seen.remove(&old.published.key);
             tell(events, StreamEvent::Removed, Some(streams.to_proto(&old))).await?;
         }
         for entry in now {

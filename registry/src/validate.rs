@@ -121,7 +121,7 @@ fn reassert(claim: &Claim, lease: &Lease) -> Result<(), RegistryError> {
     if claim.node_id.as_ref().is_some_and(|node_id| *node_id != lease.node_id) {
         return Err(invalid("reassert.node_id", "is not the node that is asked for"));
     }
-    if lease.rtp_port == 0 || lease.rtp_port % 2 != 0 {
+    if lease.rtp_port == 0 || !lease.rtp_port.is_multiple_of(2) {
         let problem = format!("{} is not an even port above 0", lease.rtp_port);
         return Err(invalid("reassert.rtp_port", problem));
     }

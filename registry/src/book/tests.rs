@@ -134,7 +134,7 @@ fn a_lease_outlives_its_expired_node_and_finds_it_again() {
     let lease = book.allocate_port(claim("a", "i"), later).unwrap().lease;
     book.expire(start + TTL);
     assert!(book.list_nodes().is_empty());
-    assert_eq!(book.list_leases(), [lease.clone()]);
+    assert_eq!(book.list_leases(), std::slice::from_ref(&lease));
     register(&mut book, info("n", 5004, 5999), start + TTL);
     let lost = book.renew_leases("i", std::slice::from_ref(&lease.id), start + TTL).unwrap();
     assert!(lost.is_empty());
