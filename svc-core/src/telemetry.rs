@@ -1,7 +1,7 @@
 //! Logs to stderr, as text or JSON; and OpenTelemetry traces over OTLP, only if the standard `OTEL_*` variables ask for them.
 //!
 //! Spans are exported by the OpenTelemetry SDK's own thread. What the exporter itself does (HTTP/2, tonic) makes spans and events too;
-//! [`is_ours`] keeps them out, or each export would cause the next.
+//! `is_ours` keeps them out, or each export would cause the next.
 
 use std::{io::IsTerminal, time::Duration};
 
