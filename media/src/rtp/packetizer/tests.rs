@@ -40,6 +40,7 @@ fn sets() -> Config {
 fn depacketize(batch: &PacketBatch, max_packet_size: usize) -> Vec<Vec<u8>> {
     let mut nals = vec![];
     let mut fragments: Option<Vec<u8>> = None;
+    let mut fragment_bytes = 0;
     assert_eq!(batch.sizes.iter().map(|&size| usize::from(size)).sum::<usize>(), batch.data.len());
     for (at, packet) in batch.packets().enumerate() {
         assert!(packet.len() <= max_packet_size, "packet {at} has {} bytes", packet.len());
@@ -67,6 +68,10 @@ fn depacketize(batch: &PacketBatch, max_packet_size: usize) -> Vec<Vec<u8>> {
                 let end = payload[1] & 0x40 != 0;
                 assert!(!(start && end) && payload[1] & 0x20 == 0 && payload.len() > 2);
                 assert_eq!(start, fragments.is_none());
+                if start {
+                    fragment_bytes = packet.len();
+                }
+                assert!(packet.len() <= fragment_bytes, "no fragment is larger than the first");
                 let nal =
                     fragments.get_or_insert_with(|| vec![payload[0] & 0xE0 | payload[1] & 0x1F]);
                 assert_eq!(nal[0], payload[0] & 0xE0 | payload[1] & 0x1F);
@@ -74,8 +79,9 @@ fn depacketize(batch: &PacketBatch, max_packet_size: usize) -> Vec<Vec<u8>> {
                 if end {
                     nals.extend(fragments.take());
                 } else {
-                    let full = max_packet_size - usize::from(!can_stand_alone(nal[0])) * 64;
-                    assert!(packet.len() >= full, "only the last fragment is smaller");
+                    assert_eq!(packet.len(), fragment_bytes, "only the last fragment is smaller");
+                    // What cannot stand alone is halved where it would just fit one packet.
+                    assert!(packet.len() == max_packet_size || !can_stand_alone(nal[0]));
                 }
             }
             1..=23 => nals.push(payload.to_vec()),
