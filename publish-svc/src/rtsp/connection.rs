@@ -63,7 +63,7 @@ struct Session {
     description: Arc<ReaderDescription>,
     reader: ReaderGuard,
     playback: Option<Playback>,
-    _listening: Vec<Listening>,
+    listening: Vec<Listening>,
 }
 
 /// What woke the task.
@@ -338,12 +338,12 @@ impl Connection {
                 description,
                 reader,
                 playback: None,
-                _listening: Vec::new(),
+                listening: Vec::new(),
             });
         }
         if let (TrackTransport::Udp { rtcp, .. }, Some(session)) = (transport, &mut self.session) {
             let listening = UdpPorts::listen(&self.shared, rtcp, self.heard.clone());
-            session._listening.push(listening);
+            session.listening.push(listening);
         }
         Ok(ssrc)
     }

@@ -120,8 +120,12 @@ impl Playback {
         self.next_report
     }
 
-    /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`.
+    /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`. A report that is due goes first: readers
+    /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before.
     pub(super) fn advance(&mut self, reader: &ReaderGuard, output: &mut VecDeque<Bytes>) {
+        if Instant::now() >= self.next_report {
+            self.report(output);
+        }
         if self.paced.is_empty() {
             let batch =
                 self.stream.ring.read(&mut self.cursor, UNITS, self.shared.config.max_reader_age);
