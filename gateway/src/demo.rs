@@ -34,14 +34,15 @@ const RECONNECT_MAX: Duration = Duration::from_secs(10);
 pub async fn run(rtmp: SocketAddr, shutdown: Shutdown) -> anyhow::Result<()> {
     let clip = Clip::parse(&Bytes::from_static(CLIP)).context("the demo clip")?;
     let draining = shutdown.draining();
-    // Of the whole run, not of one connection: after a reconnect the clip goes on where real time has arrived.
-    let begin = Instant::now();
+    // Of the whole run, not of one connection: after a reconnect the clip goes on where real time has arrived. Set by the first
+    // connection, so that it enters the clip at its beginning and not at the keyframe after it.
+    let mut begin = None;
     let mut wait = RECONNECT_MIN;
     loop {
         let connected = Instant::now();
         let ended = tokio::select! {
             () = draining.cancelled() => return Ok(()),
-            ended = publish(&clip, rtmp, begin) => ended,
+            ended = publish(&clip, rtmp, &mut begin) => ended,
         };
         if connected.elapsed() > RECONNECT_MAX {
             wait = RECONNECT_MIN;
@@ -59,10 +60,11 @@ pub async fn run(rtmp: SocketAddr, shutdown: Shutdown) -> anyhow::Result<()> {
 async fn publish(
     clip: &Clip,
     rtmp: SocketAddr,
-    begin: Instant,
+    begin: &mut Option<Instant>,
 ) -> anyhow::Result<std::convert::Infallible> {
     let mut publisher = Publisher::connect(rtmp, "live", STREAM_KEY).await?;
     tracing::info!(stream = STREAM_KEY, "publishing the demo clip");
+    let begin = *begin.get_or_insert_with(Instant::now);
     let now = begin.elapsed().as_millis() as u64;
     for header in &clip.headers {
         publisher.send(header.kind, header.body.clone(), now as u32).await?;
