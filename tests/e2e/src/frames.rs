@@ -1,0 +1,113 @@
+//! What was published and what is read, access unit by access unit, as ffmpeg sees both.
+
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::clients::{Running, Transport, ffmpeg, rtsp_input};
+
+/// One access unit.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Frame {
+    /// The MD5 of its bytes; of video without parameter sets and delimiters, which are put in and left out on the way.
+    pub hash: String,
+    /// Presentation time in seconds; `None` where ffmpeg knows none, as of the first picture by RTSP: it takes the time of a picture
+    /// from the packet in which the one before ended.
+    pub pts: Option<f64>,
+    /// Decoding time in seconds; `None` where ffmpeg knows none.
+    pub dts: Option<f64>,
+}
+
+/// Both tracks.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// Video access units in decode order.
+    pub video: Vec<Frame>,
+    /// Audio frames.
+    pub audio: Vec<Frame>,
+}
+
+/// All access units of a file.
+pub async fn of_clip(clip: &Path) -> Frames {
+    let mut command = ffmpeg();
+    command.arg("-i").arg(clip);
+    Reading::start(command, None).frames().await
+}
+
+/// ffmpeg that reads with `-c copy`.
+pub struct Reading {
+    running: Running,
+    directory: tempfile::TempDir,
+}
+
+impl Reading {
+    /// Reads from `url` to its end, or as much as `seconds`.
+    pub fn of_url(url: &str, transport: Transport, seconds: Option<u32>) -> Self {
+        let mut command = ffmpeg();
+        command.args(rtsp_input(transport, url));
+        Self::start(command, seconds)
+    }
+
+    fn start(mut command: Command, seconds: Option<u32>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let limit: Vec<_> = seconds.iter().flat_map(|s| ["-t".to_owned(), s.to_string()]).collect();
+        let copy = ["-c", "copy", "-f", "framehash", "-hash", "md5"];
+        command
+            .args(["-map", "0:v", "-bsf:v", "h264_mp4toannexb,filter_units=remove_types=7-9"])
+            .args(&limit)
+            .args(copy)
+            .arg(directory.path().join("video"))
+            .args(["-map", "0:a"])
+            .args(&limit)
+            .args(copy)
+            .arg(directory.path().join("audio"));
+        Self { running: Running::start(command), directory }
+    }
+
+    /// Waits for the end.
+    pub async fn frames(self) -> Frames {
+        self.running.success().await;
+        let read = |name: &str| {
+            let text = std::fs::read_to_string(self.directory.path().join(name));
+            parse(&text.expect("hashes"))
+        };
+        Frames { video: read("video"), audio: read("audio") }
+    }
+}
+
+/// The lines of ffmpeg's framehash: `stream#, dts, pts, duration, size, hash`, in the time base of `#tb`.
+fn parse(text: &str) -> Vec<Frame> {
+    let tick = text.lines().find_map(|line| {
+        let (numerator, denominator) = line.strip_prefix("#tb 0: ")?.split_once('/')?;
+        Some(numerator.parse::<f64>().ok()? / denominator.parse::<f64>().ok()?)
+    });
+    let tick = tick.expect("a time base");
+    let frame = |line: &str| {
+        let fields: Vec<_> = line.split(',').map(str::trim).collect();
+        // ffmpeg prints the smallest 64-bit number where it knows no time.
+        let ticks = |field: &str| field.parse::<i64>().ok().filter(|ticks| *ticks > i64::MIN / 2);
+        Frame {
+            hash: fields[5].to_owned(),
+            pts: ticks(fields[2]).map(|ticks| ticks as f64 * tick),
+            dts: ticks(fields[1]).map(|ticks| ticks as f64 * tick),
+        }
+    };
+    text.lines().filter(|line| !line.starts_with('#')).map(frame).collect()
+}
+
+/// The largest difference between the distances of times from their first, in seconds.
+pub fn time_difference(
+    published: &[Frame],
+    read: &[Frame],
+    time: impl Fn(&Frame) -> Option<f64>,
+) -> f64 {
+    let mut first = None;
+    let mut largest = 0_f64;
+    for (a, b) in published.iter().zip(read) {
+        if let (Some(a), Some(b)) = (time(a), time(b)) {
+            let offset = b - a;
+            largest = largest.max((offset - *first.get_or_insert(offset)).abs());
+        }
+    }
+    largest
+}
