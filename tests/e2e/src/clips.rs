@@ -32,8 +32,12 @@ pub fn clip(name: &str) -> PathBuf {
 pub struct Units {
     /// Pictures in decode order, as [`pictured`] gives them.
     pub video: Vec<Vec<u8>>,
+    /// Presentation times of the pictures in seconds.
+    pub video_times: Vec<f64>,
     /// Raw AAC frames.
     pub audio: Vec<Vec<u8>>,
+    /// Times of the frames in seconds, to the millisecond.
+    pub audio_times: Vec<f64>,
 }
 
 impl Units {
@@ -42,12 +46,19 @@ impl Units {
         let file = Bytes::from(std::fs::read(path).expect("a clip"));
         let mut units = Self::default();
         let mut at = 9 + 4;
-        while let Some(&[kind, a, b, c]) = file.get(at..).and_then(|tag| tag.first_chunk::<4>()) {
+        while let Some(&[kind, a, b, c, t0, t1, t2, t3]) =
+            file.get(at..).and_then(|tag| tag.first_chunk::<8>())
+        {
+            let ms = f64::from(u32::from_be_bytes([t3, t0, t1, t2]));
             let size = u32::from_be_bytes([0, a, b, c]) as usize;
             let body = file.slice(at + 11..at + 11 + size);
             match (kind, AudioTag::parse(&body), VideoTag::parse(&body)) {
-                (8, Ok(AudioTag::AacRaw(frame)), _) => units.audio.push(frame.to_vec()),
-                (9, _, Ok(VideoTag::AvcNalUnits { payload, .. })) => {
+                (8, Ok(AudioTag::AacRaw(frame)), _) => {
+                    units.audio_times.push(ms / 1e3);
+                    units.audio.push(frame.to_vec());
+                }
+                (9, _, Ok(VideoTag::AvcNalUnits { payload, composition_time_ms, .. })) => {
+                    units.video_times.push((ms + f64::from(composition_time_ms)) / 1e3);
                     units.video.push(pictured(avcc_nal_units(&payload, 4).map(|n| n.unwrap())));
                 }
                 _ => {}

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::{Buf as _, Bytes, BytesMut};
 use media::{
     NtpTime,
+    codec::{MediaKind, h264::nal_type},
     rtcp::{self, RtcpPacket},
     rtp::Header,
     sdp::SessionDescription,
@@ -15,7 +16,7 @@ use tokio::{
     net::{TcpStream, UdpSocket},
 };
 
-use crate::clients::Transport;
+use crate::{clients::Transport, clips::pictured};
 
 /// How long a packet or an answer may take.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -282,6 +283,99 @@ async fn port_pair() -> anyhow::Result<(UdpSocket, UdpSocket)> {
         }
     }
     bail!("no free pair of ports")
+}
+
+/// One access unit that a reader was sent.
+#[derive(Clone, Debug)]
+pub struct AccessUnit {
+    /// The index of its track.
+    pub track: usize,
+    /// Its RTP timestamp.
+    pub timestamp: u32,
+    /// The sequence number of its first packet.
+    pub first_sequence_number: u16,
+    /// Its NAL units, or its AAC frame alone.
+    pub parts: Vec<Vec<u8>>,
+}
+
+impl AccessUnit {
+    /// The types of its NAL units.
+    pub fn nal_types(&self) -> Vec<u8> {
+        self.parts.iter().map(|nal| nal_type::of(nal[0])).collect()
+    }
+
+    /// Its NAL units as the clips are compared by.
+    pub fn pictured(&self) -> Vec<u8> {
+        pictured(self.parts.iter().map(Vec::as_slice))
+    }
+}
+
+/// Packets to access units, written from RFC 6184 and RFC 3640 without what the gateway uses. Anything that is not in order is an error.
+#[derive(Debug)]
+pub struct Depacketizer {
+    kind: MediaKind,
+    track: usize,
+    next: Option<u16>,
+    open: Option<AccessUnit>,
+}
+
+impl Depacketizer {
+    /// Before the first packet.
+    pub fn new(kind: MediaKind, track: usize) -> Self {
+        Self { kind, track, next: None, open: None }
+    }
+
+    /// Takes a packet; gives the access unit that it ends.
+    pub fn push(&mut self, header: &Header, packet: &[u8]) -> anyhow::Result<Option<AccessUnit>> {
+        let sequence_number = header.sequence_number;
+        if let Some(next) = self.next {
+            ensure!(next == sequence_number, "track {}: {sequence_number}, not {next}", self.track);
+        }
+        self.next = Some(sequence_number.wrapping_add(1));
+        let open = self.open.get_or_insert_with(|| AccessUnit {
+            track: self.track,
+            timestamp: header.timestamp,
+            first_sequence_number: sequence_number,
+            parts: Vec::new(),
+        });
+        ensure!(open.timestamp == header.timestamp, "two times in one access unit");
+        let payload = &packet[header.payload.clone()];
+        match self.kind {
+            MediaKind::Video => h264(&mut open.parts, payload)?,
+            MediaKind::Audio => {
+                // One AU-header of 13 bits of size and 3 of index (RFC 3640, 3.3.6).
+                ensure!(payload[..2] == [0, 16], "AU-headers-length");
+                let size = usize::from(u16::from_be_bytes([payload[2], payload[3]]) >> 3);
+                ensure!(size == payload.len() - 4, "a frame of {size} bytes");
+                open.parts.push(payload[4..].to_vec());
+            }
+        }
+        Ok(if header.marker { self.open.take() } else { None })
+    }
+}
+
+/// RFC 6184, 5.6 to 5.8.
+fn h264(nal_units: &mut Vec<Vec<u8>>, payload: &[u8]) -> anyhow::Result<()> {
+    match nal_type::of(*payload.first().context("an empty payload")?) {
+        1..=23 => nal_units.push(payload.to_vec()),
+        24 => {
+            let mut rest = &payload[1..];
+            while let Some((&[high, low], behind)) = rest.split_first_chunk::<2>() {
+                let size = usize::from(u16::from_be_bytes([high, low]));
+                nal_units.push(behind.get(..size).context("STAP-A")?.to_vec());
+                rest = &behind[size..];
+            }
+        }
+        28 => {
+            let &[indicator, fu, ref fragment @ ..] = payload else { bail!("FU-A") };
+            if fu & 0x80 != 0 {
+                nal_units.push(vec![indicator & 0xe0 | fu & 0x1f]);
+            }
+            nal_units.last_mut().context("a fragment without its first")?.extend(fragment);
+        }
+        other => bail!("NAL unit type {other}"),
+    }
+    Ok(())
 }
 
 /// The line from RTP time to wall-clock time that a Sender Report tells.
