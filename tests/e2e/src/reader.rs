@@ -226,7 +226,9 @@ impl Reader {
             }
         } else {
             let datagram = datagram(&self.sockets);
+            // What was sent before the connection was closed is read before that is said.
             tokio::select! {
+                biased;
                 datagram = tokio::time::timeout(SILENCE, datagram) => datagram.context("silence")??,
                 closed = self.connection.interleaved() => match closed? {
                     None => return Ok(None),
