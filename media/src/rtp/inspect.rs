@@ -26,10 +26,8 @@ pub fn inspect_h264(payload: &[u8], mut on_parameter_set: impl FnMut(&[u8])) -> 
     };
     match payload.first().map(|&header| nal_type::of(header)) {
         Some(1..=23) => look_at(payload),
-        Some(STAP_A) => {
-            if aggregated(payload).all(|nal| nal.is_some()) {
-                aggregated(payload).flatten().for_each(look_at);
-            }
+        Some(STAP_A) if aggregated(payload).all(|nal| nal.is_some()) => {
+            aggregated(payload).flatten().for_each(look_at);
         }
         Some(FU_A) => {
             info.starts_idr = matches!(payload.get(1), Some(fu)

@@ -50,6 +50,10 @@ enum Pending {
 }
 
 /// How a request goes on.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time lives, on the stack; a box would cost an allocation per request"
+)]
 enum Outcome {
     Answered(Bytes),
     Waits(Pending, Event),

@@ -87,6 +87,10 @@ pub struct ServerSession {
     peer_window: u32,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a connection has one, and every connection begins with the handshake"
+)]
 enum Stage {
     Handshake(Handshake),
     Unconnected,
