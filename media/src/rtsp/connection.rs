@@ -119,7 +119,8 @@ impl ServerConnection {
 
     /// Answers DESCRIBE with an SDP.
     pub fn answer_describe(&mut self, answer: Result<String, Refusal>) {
-        let Some(Pending::Describe { cseq, base }) = self.pending.take() else { return };
+        let waiting = self.pending.take_if(|pending| matches!(pending, Pending::Describe { .. }));
+        let Some(Pending::Describe { cseq, base }) = waiting else { return };
         let response = match answer {
             Ok(sdp) => self
                 .respond(Status::Ok, Some(&cseq))
@@ -133,7 +134,8 @@ impl ServerConnection {
 
     /// Answers SETUP: the SSRC of the track, for the Transport header.
     pub fn answer_setup(&mut self, answer: Result<u32, Refusal>) {
-        let Some(Pending::Setup { cseq, track, choice, url }) = self.pending.take() else { return };
+        let waiting = self.pending.take_if(|pending| matches!(pending, Pending::Setup { .. }));
+        let Some(Pending::Setup { cseq, track, choice, url }) = waiting else { return };
         let response = match answer {
             Ok(ssrc) => {
                 let transport = choice.header(self.config.udp_ports, ssrc);
@@ -153,7 +155,8 @@ impl ServerConnection {
 
     /// Answers PLAY.
     pub fn answer_play(&mut self, answer: Result<Vec<RtpInfo>, Refusal>) {
-        let Some(Pending::Play { cseq }) = self.pending.take() else { return };
+        let waiting = self.pending.take_if(|pending| matches!(pending, Pending::Play { .. }));
+        let Some(Pending::Play { cseq }) = waiting else { return };
         let response = match (answer, &mut self.session) {
             (Ok(infos), Some(session)) => {
                 session.state = State::Playing;

@@ -211,3 +211,18 @@ fn responses_of_the_client_are_passed_over() {
     assert_eq!((reader.outputs.len(), &reader.error), (0, &None));
     assert_eq!(reader.ask("OPTIONS", "*", &[]).code(), 200);
 }
+
+#[test]
+fn an_answer_to_what_was_not_asked_changes_nothing() {
+    let mut reader = Reader::ready();
+    let mut input = BytesMut::from(&message("PLAY", CAM, &["CSeq: 7"], "")[..]);
+    reader.server.handle_input(&mut input, &mut String::new).unwrap();
+    reader.server.answer_describe(Ok(SDP.into()));
+    reader.server.answer_setup(Err(Refusal::Internal));
+    assert_eq!(reader.server.poll_output(), None);
+    assert!(!reader.server.takes_more());
+    reader.server.answer_play(Ok(vec![]));
+    reader.server.answer_play(Ok(vec![]));
+    assert!(reader.server.poll_output().unwrap().starts_with(b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n"));
+    assert_eq!(reader.server.poll_output(), None);
+}
