@@ -21,7 +21,7 @@ pub(super) enum Frame {
 /// Why no frame can be read any more; the connection has to be closed, after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Oversize {
-    /// The header block does not end within its bound; what there is of it.
+    /// The header block does not end within its bound; its whole lines within it.
     Head(Bytes),
     /// The announced body is longer than its bound; the header block.
     Body(Bytes),
@@ -85,14 +85,14 @@ impl Codec {
     fn head(&mut self, input: &mut BytesMut) -> Result<Option<(usize, usize)>, Oversize> {
         let Some(end) = end_of_head(input, self.searched) else {
             if input.len() > MAX_HEAD_BYTES {
-                return Err(Oversize::Head(input.split().freeze()));
+                return Err(endless(input));
             }
             // The last three bytes may be the beginning of the empty line.
             self.searched = input.len().saturating_sub(3);
             return Ok(None);
         };
         if end > MAX_HEAD_BYTES {
-            return Err(Oversize::Head(input.split_to(end).freeze()));
+            return Err(endless(input));
         }
         let body = match header(&input[..end], "content-length") {
             // What is no number is no length; the request is refused for it later.
@@ -107,6 +107,13 @@ impl Codec {
         self.message = Some((end, body));
         Ok(self.message)
     }
+}
+
+/// What is looked at of a header block beyond its bound: the same however much of it has come, and no line that the bound cuts, as
+/// half a CSeq is another CSeq.
+fn endless(input: &mut BytesMut) -> Oversize {
+    let lines = input[..MAX_HEAD_BYTES].iter().rposition(|&b| b == b'\n').map_or(0, |lf| lf + 1);
+    Oversize::Head(input.split_to(lines).freeze())
 }
 
 /// The length of the header block with its empty line. Lines may end in LF alone: such a message is refused, but with its CSeq.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Event, Refusal, RtpInfo, RtspError, ServerConfig,
     codec::{Codec, Frame, Oversize, header},
-    message::{METHODS, Method, Parsed, Request, Response, Status, parse},
+    message::{METHODS, Method, Parsed, Request, Response, Status, echoable, parse},
     session::{Session, State},
     transport::{Choice, Offer, choose},
     url::{Target, content_base},
@@ -196,8 +196,8 @@ impl ServerConnection {
             Oversize::Head(head) => ("a header block over 16 KiB", head, Status::BadRequest),
             Oversize::Body(head) => ("a body over 64 KiB", head, Status::EntityTooLarge),
         };
-        let cseq = header(&head, "cseq").filter(|cseq| cseq.bytes().all(|b| b.is_ascii_digit()));
-        self.close(status, cseq.filter(|cseq| cseq.len() <= 20));
+        let cseq = header(&head, "cseq").and_then(echoable);
+        self.close(status, cseq.as_deref());
         RtspError::Protocol { what, at }
     }
 

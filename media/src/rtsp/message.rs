@@ -183,7 +183,7 @@ fn method(method: &rtsp_types::Method) -> Method {
 }
 
 /// A CSeq as it can be sent back: as it came, but visible characters only.
-fn echoable(cseq: &str) -> Option<String> {
+pub(super) fn echoable(cseq: &str) -> Option<String> {
     let fit = !cseq.is_empty() && cseq.len() <= MAX_CSEQ_BYTES;
     (fit && cseq.bytes().all(|b| b.is_ascii_graphic())).then(|| cseq.to_owned())
 }

@@ -147,6 +147,23 @@ fn a_header_block_of_16_kib_is_read_and_one_byte_more_closes() {
 }
 
 #[test]
+fn an_endless_header_block_is_answered_the_same_in_every_split_and_with_no_half_cseq() {
+    let (begin, fill) = ("OPTIONS * RTSP/1.0\r\nX-Fill: ", "x".repeat(16 << 10));
+    // The bound falls behind the 2 of CSeq.
+    let filled = (16 << 10) - begin.len() - "\r\nCSeq: 12".len();
+    let text = format!("{begin}{}\r\nCSeq: 12345\r\n{fill}\r\n\r\n", &fill[..filled]);
+    let mut whole = Reader::new();
+    let answer = whole.say(&text);
+    assert_eq!((answer.code(), answer.header("CSeq")), (400, None));
+    for split in [(16 << 10) - 2, 16 << 10, (16 << 10) + 1, (16 << 10) + 30] {
+        let mut reader = Reader::new();
+        reader.feed(&text.as_bytes()[..split]);
+        reader.feed(&text.as_bytes()[split..]);
+        assert_eq!((reader.outputs, reader.error), (whole.outputs.clone(), whole.error.clone()));
+    }
+}
+
+#[test]
 fn a_body_of_64_kib_is_read_and_one_byte_more_closes() {
     let mut reader = Reader::new();
     let answer = reader.ask_with_body("SET_PARAMETER", CAM, &[], &"x".repeat(64 << 10));

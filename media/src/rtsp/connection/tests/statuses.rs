@@ -95,9 +95,10 @@ fn status_406_answers_describe_that_accepts_no_sdp() {
 #[test]
 fn status_413_answers_a_body_beyond_its_bound_and_closes() {
     let mut reader = Reader::new();
-    let answer = reader.say("SET_PARAMETER * RTSP/1.0\r\nCSeq: 5\r\nContent-Length: 65537\r\n\r\n");
+    let answer =
+        reader.say("SET_PARAMETER * RTSP/1.0\r\nCSeq: a-5\r\nContent-Length: 65537\r\n\r\n");
     assert_eq!(answer.status(), "413 Request Entity Too Large");
-    assert_eq!((answer.header("CSeq"), answer.header("Connection")), (Some("5"), Some("close")));
+    assert_eq!((answer.header("CSeq"), answer.header("Connection")), (Some("a-5"), Some("close")));
     assert!(reader.server.wants_close());
     let error = RtspError::Protocol { what: "a body over 64 KiB", at: 0 };
     assert_eq!(reader.error, Some(error));
