@@ -132,7 +132,7 @@ pub(super) fn parse(head: &[u8], body: &[u8]) -> Parsed {
         session: value(&request, "session"),
         transport: value(&request, "transport"),
         accept: value(&request, "accept"),
-        require: value(&request, "require"),
+        require: required(&request),
         user_agent: value(&request, "user-agent").unwrap_or_default(),
         has_body: !body.is_empty(),
     })
@@ -162,6 +162,13 @@ fn value(request: &rtsp_types::Request<&[u8]>, name: &str) -> Option<String> {
     let found = request.headers().filter(|(found, _)| found.as_str().eq_ignore_ascii_case(name));
     let values: Vec<_> = found.map(|(_, value)| value.as_str().trim()).collect();
     (!values.is_empty()).then(|| values.join(", "))
+}
+
+/// What Require and Proxy-Require name; servers treat both alike (RFC 2326, 12.27).
+fn required(request: &rtsp_types::Request<&[u8]>) -> Option<String> {
+    let names = ["require", "proxy-require"];
+    let features: Vec<_> = names.iter().filter_map(|name| value(request, name)).collect();
+    (!features.is_empty()).then(|| features.join(", "))
 }
 
 fn method(method: &rtsp_types::Method) -> Method {

@@ -198,6 +198,25 @@ fn status_505_answers_other_versions() {
 }
 
 #[test]
+fn status_551_answers_a_feature_that_is_required_and_names_it() {
+    let mut reader = Reader::new();
+    let twice = ["Require: implicit-play", "Require: funky, www-authenticate"];
+    for (required, unsupported) in [
+        (&["Require: implicit-play"][..], "implicit-play"),
+        (&twice, "implicit-play, funky, www-authenticate"),
+        (&["Proxy-Require: gzipped-messages"], "gzipped-messages"),
+        (&["Proxy-Require: b", "Require: a"], "a, b"),
+    ] {
+        for method in ["OPTIONS", "DESCRIBE", "SETUP", "PLAY", "TEARDOWN"] {
+            let answer = reader.ask(method, CAM, required);
+            assert_eq!(answer.status(), "551 Option not supported", "{method}");
+            assert_eq!(answer.header("Unsupported"), Some(unsupported));
+        }
+    }
+    assert_eq!(reader.events(), []);
+}
+
+#[test]
 fn a_cseq_comes_back_as_it_was_written() {
     let mut reader = Reader::new();
     for cseq in ["0", "007", "4294967296", "18446744073709551616", "a-1"] {
