@@ -110,8 +110,8 @@ pub(super) fn parse(head: &[u8], body: &[u8]) -> Parsed {
         return Parsed::Response;
     }
     let cseq = header(head, "cseq").and_then(echoable);
-    let whole = [head, body].concat();
-    let request = match Message::<&[u8]>::parse(&whole[..]) {
+    let Some((url, rest)) = take_uri(head, body) else { return unparsable(head, cseq) };
+    let request = match Message::<&[u8]>::parse(&rest[..]) {
         Ok((Message::Request(request), _)) => request,
         Ok((Message::Response(_) | Message::Data(_), _)) | Err(_) => {
             return unparsable(head, cseq);
@@ -126,8 +126,7 @@ pub(super) fn parse(head: &[u8], body: &[u8]) -> Parsed {
     }
     Parsed::Request(Request {
         method: method(request.method()),
-        // As it was written: the library would normalize it, and the client must find its own words again.
-        url: request_uri(head).unwrap_or("*").to_owned(),
+        url: url.to_owned(),
         cseq,
         session: value(&request, "session"),
         transport: value(&request, "transport"),
@@ -151,10 +150,15 @@ fn unparsable(head: &[u8], cseq: Option<String>) -> Parsed {
     }
 }
 
-/// The URI of a request line that has been parsed.
-fn request_uri(head: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(head).ok()?;
-    text.trim_start().lines().next()?.split_ascii_whitespace().nth(1)
+/// The URI of the request line, and the message with `*` in its place. The client must find its own words again, which the library
+/// would normalize; and it would refuse hosts that the web does not know, such as `[fe80::1%25eth0]`.
+fn take_uri<'a>(head: &'a [u8], body: &[u8]) -> Option<(&'a str, Vec<u8>)> {
+    let (line, headers) = head.split_at(head.iter().position(|&b| b == b'\n')?);
+    let (method, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    let (uri, version) = rest.split_once(' ')?;
+    let fit = !uri.is_empty() && uri.bytes().all(|b| b.is_ascii_graphic());
+    let line = [method, " * ", version].concat();
+    fit.then(|| (uri, [line.as_bytes(), headers, body].concat()))
 }
 
 /// The values of all headers `name`, as one list.

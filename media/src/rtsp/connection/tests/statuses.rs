@@ -224,3 +224,15 @@ fn a_cseq_comes_back_as_it_was_written() {
         assert_eq!((answer.code(), answer.header("CSeq")), (200, Some(cseq)));
     }
 }
+
+#[test]
+fn the_host_of_a_url_is_the_clients_own_business() {
+    let mut reader = Reader::new();
+    for host in ["192.0.2.1:8554", "[::1]:8554", "[fe80::1%25eth0]:8554", "my_cam", "h:99999", ""] {
+        let url = format!("rtsp://{host}/cam");
+        let answer = reader.ask("DESCRIBE", &url, &[]);
+        assert_eq!(answer.status(), "200 OK", "{url}");
+        assert_eq!(answer.header("Content-Base"), Some(&format!("{url}/")[..]));
+    }
+    assert_eq!(reader.ask("DESCRIBE", "/cam", &[]).code(), 200);
+}
