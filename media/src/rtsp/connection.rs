@@ -7,7 +7,10 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Event, Refusal, RtpInfo, RtspError, ServerConfig,
     codec::{Codec, Frame, Oversize, header},
-    message::{METHODS, Method, Parsed, Request, Response, Status, echoable, parse},
+    message::{
+        METHODS, METHODS_OF_INIT, METHODS_OF_PLAYING, Method, Parsed, Request, Response, Status,
+        echoable, parse,
+    },
     session::{Session, State},
     transport::{Choice, Offer, choose},
     url::{Target, content_base},
@@ -231,16 +234,27 @@ impl ServerConnection {
                     self.events.push_back(event);
                 }
                 Outcome::Refused(status) => {
-                    let mut response = self.respond(status, Some(&request.cseq));
-                    if status == Status::OptionNotSupported {
-                        response = response
-                            .header("Unsupported", request.require.as_deref().unwrap_or_default());
-                    }
-                    self.outputs.push_back(response.end());
+                    let response = self.refusal(status, &request);
+                    self.outputs.push_back(response);
                 }
             },
         }
         Ok(())
+    }
+
+    /// The response to a request that is refused, with what helps the client on.
+    fn refusal(&self, status: Status, request: &Request) -> Bytes {
+        let mut response = self.respond(status, Some(&request.cseq));
+        if status == Status::OptionNotSupported {
+            let features = request.require.as_deref().unwrap_or_default();
+            response = response.header("Unsupported", features);
+        }
+        if status == Status::MethodNotValidInThisState {
+            // RFC 2326, 11.3.6. Of the states with a session, Ready forbids nothing.
+            let allowed = if self.session.is_none() { METHODS_OF_INIT } else { METHODS_OF_PLAYING };
+            response = response.header("Allow", allowed);
+        }
+        response.end()
     }
 
     fn request(

@@ -14,6 +14,12 @@ const MAX_CSEQ_BYTES: usize = 64;
 pub(super) const METHODS: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
+/// What is valid without a session, for Allow.
+pub(super) const METHODS_OF_INIT: &str = "OPTIONS, DESCRIBE, SETUP, GET_PARAMETER, SET_PARAMETER";
+/// What is valid while media flows, for Allow.
+pub(super) const METHODS_OF_PLAYING: &str =
+    "OPTIONS, DESCRIBE, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+
 /// A method (RFC 2326, 10).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Method {

@@ -137,6 +137,23 @@ fn status_454_answers_a_session_that_is_not_that_of_the_connection() {
 }
 
 #[test]
+fn status_455_answers_what_the_state_forbids_and_says_what_it_allows() {
+    for (mut reader, method, allowed) in [
+        (Reader::new(), "PLAY", "OPTIONS, DESCRIBE, SETUP, GET_PARAMETER, SET_PARAMETER"),
+        (Reader::new(), "PAUSE", "OPTIONS, DESCRIBE, SETUP, GET_PARAMETER, SET_PARAMETER"),
+        (
+            Reader::playing(),
+            "SETUP",
+            "OPTIONS, DESCRIBE, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER",
+        ),
+    ] {
+        let answer = reader.ask(method, &format!("{CAM}/trackID=1"), &[TCP_2]);
+        assert_eq!(answer.status(), "455 Method Not Valid in This State", "{method}");
+        assert_eq!(answer.header("Allow"), Some(allowed));
+    }
+}
+
+#[test]
 fn status_459_answers_setup_that_cannot_join_the_session() {
     let mut reader = Reader::ready();
     let aggregate = "459 Aggregate Operation Not Allowed";
