@@ -135,3 +135,6 @@ impl AccessUnitAssembler {
         self.oversized
     }
 }
+
+#[cfg(test)]
+mod tests;

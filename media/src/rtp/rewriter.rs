@@ -73,3 +73,6 @@ impl Rewriter {
         self.next
     }
 }
+
+#[cfg(test)]
+mod tests;
