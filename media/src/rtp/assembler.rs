@@ -66,6 +66,10 @@ impl AccessUnitAssembler {
                 self.gap = true;
             }
             Ordered::Restarted => {
+                // Its marker never came, so its end may be missing.
+                if let Some(open) = &mut self.open {
+                    open.damaged = true;
+                }
                 self.close();
                 self.gap = false;
             }

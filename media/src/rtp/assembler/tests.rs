@@ -111,6 +111,21 @@ fn a_loss_of_nothing_damages_nothing() {
 }
 
 #[test]
+fn a_restart_damages_what_it_breaks_off_and_not_what_follows() {
+    let input = [
+        packet(1, true, SLICE),
+        packet(2, false, SLICE),
+        Ordered::Restarted,
+        packet(2, false, SLICE),
+        packet(2, true, SLICE),
+    ];
+    assert_eq!(shapes(input), [(1, 1, false), (2, 1, true), (2, 2, false)]);
+    // What was lost before it was lost from the old place.
+    let input = [Ordered::Lost(3), Ordered::Restarted, packet(2, true, SLICE)];
+    assert_eq!(shapes(input), [(2, 1, false)]);
+}
+
+#[test]
 fn what_exceeds_the_bound_is_dropped_whole_and_counted() {
     let full = vec![0x41; MAX_BYTES / 2 - 12];
     let mut assembler = assemble(
