@@ -106,6 +106,8 @@ impl AccessUnitAssembler {
                 let payload = packet.bytes.get(packet.header.payload.clone()).unwrap_or_default();
                 let info = inspect_h264(payload, |set| sets.push(Bytes::copy_from_slice(set)));
                 open.keyframe |= info.starts_idr;
+                // As when a source was joined, or began anew, in the middle of a picture.
+                open.damaged |= info.continues && open.sizes.len() == 1;
             }
         }
         if packet.header.marker {

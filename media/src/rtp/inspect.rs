@@ -10,6 +10,8 @@ pub struct H264PayloadInfo {
     pub starts_idr: bool,
     /// Holds a whole SPS or PPS.
     pub has_parameter_sets: bool,
+    /// Goes on with a NAL unit that began before (a FU-A but the first).
+    pub continues: bool,
 }
 
 /// Looks into an H.264 RTP payload; `on_parameter_set` gets each whole SPS and PPS NAL unit. Malformed payloads give the
@@ -30,8 +32,11 @@ pub fn inspect_h264(payload: &[u8], mut on_parameter_set: impl FnMut(&[u8])) -> 
             aggregated(payload).flatten().for_each(look_at);
         }
         Some(FU_A) => {
-            info.starts_idr = matches!(payload.get(1), Some(fu)
-                if fu & 0x80 != 0 && nal_type::of(*fu) == nal_type::IDR);
+            if let Some(&fu) = payload.get(1) {
+                let starts = fu & 0x80 != 0;
+                info.starts_idr = starts && nal_type::of(fu) == nal_type::IDR;
+                info.continues = !starts;
+            }
         }
         _ => {}
     }
@@ -74,6 +79,16 @@ mod tests {
         assert!(!inspect(&[0x7C, 0x05, 0x88]).0, "later FU-A");
         assert!(!inspect(&[0x7C, 0x81, 0x88]).0, "first FU-A of another slice");
         assert!(!inspect(&[0x41, 0x88]).0, "another slice");
+    }
+
+    #[test]
+    fn only_a_later_fu_a_goes_on_with_a_nal_unit() {
+        let continues = |payload: &[u8]| inspect_h264(payload, |_| {}).continues;
+        assert!(continues(&[0x7C, 0x05, 0x88]), "in the middle");
+        assert!(continues(&[0x7C, 0x41, 0x88]), "the last");
+        for payload in [&[][..], &[0x7C], &[0x7C, 0x85, 0x88], &[0x65, 0x05], &[0x78, 0, 1, 0x65]] {
+            assert!(!continues(payload), "{payload:?}");
+        }
     }
 
     #[test]

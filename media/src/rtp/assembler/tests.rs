@@ -126,6 +126,16 @@ fn a_restart_damages_what_it_breaks_off_and_not_what_follows() {
 }
 
 #[test]
+fn what_begins_in_the_middle_of_a_nal_unit_is_damaged() {
+    let joined = [packet(1, false, IDR_GOES_ON), packet(1, true, SLICE), packet(2, true, SLICE)];
+    assert_eq!(shapes(joined), [(1, 2, true), (2, 1, false)]);
+    let input = [packet(1, true, SLICE), Ordered::Restarted, packet(9, true, IDR_GOES_ON)];
+    assert_eq!(shapes(input), [(1, 1, false), (9, 1, true)]);
+    let whole = [packet(1, false, IDR_BEGINS), packet(1, true, IDR_GOES_ON)];
+    assert_eq!(shapes(whole), [(1, 2, false)]);
+}
+
+#[test]
 fn what_exceeds_the_bound_is_dropped_whole_and_counted() {
     let full = vec![0x41; MAX_BYTES / 2 - 12];
     let mut assembler = assemble(
