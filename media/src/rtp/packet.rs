@@ -202,6 +202,59 @@ mod tests {
         }
 
         #[test]
+        fn what_the_library_writes_is_read_back_and_no_cut_gives_bytes_that_were_not_there(
+            marker in any::<bool>(),
+            payload_type in prop_oneof![0u8..64, 96u8..128],
+            sequence_number in any::<u16>(),
+            timestamp in any::<u32>(),
+            ssrc in any::<u32>(),
+            sources in proptest::collection::vec(any::<u32>(), 0..=15),
+            extension in proptest::option::of((any::<u16>(), 0usize..4)),
+            payload in proptest::collection::vec(any::<u8>(), 0..40),
+            padding in proptest::option::of(1u8..20),
+        ) {
+            let extended = extension.map(|(_, words)| vec![7; 4 * words]);
+            let mut builder = rtp_types::RtpPacketBuilder::new()
+                .marker_bit(marker)
+                .payload_type(payload_type)
+                .sequence_number(sequence_number)
+                .timestamp(timestamp)
+                .ssrc(ssrc)
+                .payload(&payload[..]);
+            for source in &sources {
+                builder = builder.add_csrc(*source);
+            }
+            if let (Some((profile, _)), Some(extended)) = (extension, &extended) {
+                builder = builder.extension(profile, &extended[..]);
+            }
+            if let Some(padding) = padding {
+                builder = builder.padding(padding);
+            }
+            let packet = builder.write_vec().unwrap();
+
+            let header = Header::parse(&packet).unwrap();
+            prop_assert_eq!(&packet[header.payload.clone()], &payload[..]);
+            let start = header.payload.start;
+            let extension_bytes = extended.map_or(0, |extended| 4 + extended.len());
+            prop_assert_eq!(start, Header::FIXED_BYTES + 4 * sources.len() + extension_bytes);
+            let expected = Header {
+                marker, payload_type, sequence_number, timestamp, ssrc,
+                payload: start..start + payload.len(),
+            };
+            prop_assert_eq!(header, expected);
+            for end in 0..packet.len() {
+                match Header::parse(&packet[..end]) {
+                    Ok(header) => {
+                        prop_assert!(end >= start && header.payload.start == start);
+                        prop_assert!(header.payload.end <= end);
+                        prop_assert!(padding.is_some() || header.payload.end == end);
+                    }
+                    Err(_) => prop_assert!(end < start || padding.is_some()),
+                }
+            }
+        }
+
+        #[test]
         fn no_bytes_make_it_panic(packet in proptest::collection::vec(any::<u8>(), 0..60), first in 0x80u8..0xC0) {
             let _ = Header::parse(&packet);
             let mut packet = packet;

@@ -205,7 +205,53 @@ mod tests {
         }
     }
 
+    /// A frame and its bytes.
+    fn any_frame() -> impl Strategy<Value = (Vec<u8>, Frame)> {
+        let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
+        // No line of it is empty, as that would end it.
+        let line = "[A-Za-z-]{1,12}: [ -~]{0,30}";
+        let lines = proptest::collection::vec(line.prop_map(|line| line + "\r\n"), 0..4);
+        let message = (lines, bytes(60)).prop_map(|(lines, body)| {
+            let length = match body.len() {
+                0 => String::new(),
+                length => format!("content-LENGTH:{length}\r\n"),
+            };
+            let head = format!("PLAY * RTSP/1.0\r\n{length}{}\r\n", lines.concat());
+            let whole = [head.as_bytes(), &body].concat();
+            (whole, Frame::Message(head.into(), body.into()))
+        });
+        let interleaved = (any::<u8>(), bytes(60)).prop_map(|(channel, payload)| {
+            let header = [b'$', channel, 0, payload.len() as u8];
+            let whole = [&header[..], &payload].concat();
+            (whole, Frame::Interleaved(channel, payload.into()))
+        });
+        (prop_oneof![message, interleaved], 0usize..3)
+            .prop_map(|((bytes, frame), blank)| ([b"\r\n".repeat(blank), bytes].concat(), frame))
+    }
+
     proptest! {
+        #[test]
+        fn any_frames_come_out_of_pieces_of_any_size(
+            frames in proptest::collection::vec(any_frame(), 0..8),
+            sizes in proptest::collection::vec(1usize..80, 1..40),
+        ) {
+            let (bytes, frames): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
+            let (mut codec, mut input, mut found) = (Codec::default(), BytesMut::new(), vec![]);
+            let bytes = bytes.concat();
+            let mut rest = &bytes[..];
+            for &size in sizes.iter().cycle() {
+                let (piece, behind) = rest.split_at(size.min(rest.len()));
+                input.extend_from_slice(piece);
+                found.extend(all(&mut codec, &mut input));
+                rest = behind;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(found, frames);
+            prop_assert_eq!((codec.consumed(), input.len()), (bytes.len() as u64, 0));
+        }
+
         #[test]
         fn no_bytes_make_it_panic(chunks in proptest::collection::vec(
             prop_oneof![

@@ -331,6 +331,34 @@ proptest! {
     }
 
     #[test]
+    fn lines_that_are_missing_doubled_or_swapped_and_a_cut_anywhere_are_survived(
+        description in any_description(),
+        fates in proptest::collection::vec(0u8..8, 1..60),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let sdp = description.to_leg_sdp(([192, 0, 2, 9], 5004).into());
+        let _ = SessionDescription::parse(&sdp[..cut.index(sdp.len())]);
+        let mut lines = vec![];
+        for (line, fate) in sdp.lines().zip(fates.iter().cycle()) {
+            match fate {
+                0 => {}
+                1 => lines.extend([line, line]),
+                2 => lines.insert(lines.len().saturating_sub(1), line),
+                _ => lines.push(line),
+            }
+        }
+        // What is read of it can be written and read again; no name is written as a dash.
+        if let Ok(mut read) = SessionDescription::parse(&lines.join("\r\n")) {
+            prop_assert!(!read.tracks.is_empty() && read.tracks.len() <= MAX_SECTIONS);
+            if read.name.is_empty() {
+                read.name.push('-');
+            }
+            let again = read.to_leg_sdp(([192, 0, 2, 9], 5004).into());
+            prop_assert_eq!(SessionDescription::parse(&again), Ok(read), "{}", again);
+        }
+    }
+
+    #[test]
     fn no_text_makes_it_panic(text in "(v=0\n)?([msactob]=[a-z0-9:/=;, \\PC]{0,30}\n){0,10}") {
         let _ = SessionDescription::parse(&text);
     }

@@ -1,0 +1,171 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn report() -> SenderReport {
+    SenderReport {
+        ssrc: 7,
+        ntp: NtpTime::from_bits(0x0102_0304_0506_0708),
+        rtp_timestamp: 9,
+        packets: 10,
+        octets: 11,
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    for cname in ["", "a", "ab", "abc", "abcd", "stream@host"] {
+        let read = parse_compound(&sender_report(&report(), cname)).unwrap();
+        let expected =
+            [RtcpPacket::SenderReport(report(), vec![]), RtcpPacket::Cname(7, cname.to_owned())];
+        assert_eq!(read, expected);
+    }
+    let block =
+        ReportBlock { ssrc: 1, cumulative_lost: -5, fraction_lost: 3, ..Default::default() };
+    let read = parse_compound(&receiver_report(2, &[block], "x")).unwrap();
+    assert_eq!(read[0], RtcpPacket::ReceiverReport(2, vec![block]));
+    let read = parse_compound(&bye(&[4, 5], "x")).unwrap();
+    assert_eq!(read[2], RtcpPacket::Bye(vec![4, 5]));
+}
+
+#[test]
+fn every_truncation_is_refused_or_read_without_a_panic() {
+    let whole = sender_report(&report(), "stream");
+    for end in 0..whole.len() {
+        let _ = parse_compound(&whole[..end]);
+    }
+    assert!(parse_compound(&[]).is_err());
+    assert!(parse_compound(&[0x40, 200, 0, 0]).is_err());
+}
+
+#[test]
+fn a_generic_nack_names_its_missing_packets() {
+    let nack = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0, 0b101];
+    assert_eq!(parse_compound(&nack).unwrap(), [RtcpPacket::Nack(2, vec![65_535, 0, 2])]);
+}
+
+#[test]
+fn a_clock_mapping_stays_exact_beyond_the_wrap_of_rtp_time() {
+    let start = NtpTime::from_unix(Duration::from_secs(1_700_000_000));
+    let clock =
+        ClockMapping { ntp: start, rtp_timestamp: u32::MAX - 5, clock_rate: ClockRate::VIDEO };
+    let later = start.offset_by_nanos(20 * 3_600 * 1_000_000_000);
+    let ticks = 20_u64 * 3_600 * 90_000;
+    assert_eq!(clock.rtp_at(later), (u32::MAX - 5).wrapping_add(ticks as u32));
+    assert!(clock.ntp_at(84).nanos_since(start).abs_diff(1_000_000) < 2);
+}
+
+prop_compose! {
+    fn any_block()(
+        ssrc in any::<u32>(),
+        fraction_lost in any::<u8>(),
+        cumulative_lost in -0x80_0000i32..=0x7f_ffff,
+        highest_sequence_number in any::<u32>(),
+        jitter in any::<u32>(),
+        last_sr in any::<u32>(),
+        delay_since_last_sr in any::<u32>(),
+    ) -> ReportBlock {
+        ReportBlock {
+            ssrc, fraction_lost, cumulative_lost, highest_sequence_number, jitter, last_sr,
+            delay_since_last_sr,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_report()(
+        ssrc in any::<u32>(),
+        ntp in any::<u64>(),
+        rtp_timestamp in any::<u32>(),
+        packets in any::<u32>(),
+        octets in any::<u32>(),
+    ) -> SenderReport {
+        SenderReport { ssrc, ntp: NtpTime::from_bits(ntp), rtp_timestamp, packets, octets }
+    }
+}
+
+/// A compound that we write, and what it says.
+fn any_compound() -> impl Strategy<Value = (Bytes, Vec<RtcpPacket>)> {
+    let cname = "[ -~]{0,30}";
+    let blocks = proptest::collection::vec(any_block(), 0..=31);
+    let sources = proptest::collection::vec(any::<u32>(), 1..=31);
+    prop_oneof![
+        (any_report(), cname).prop_map(|(report, cname)| {
+            let bytes = sender_report(&report, &cname);
+            let ssrc = report.ssrc;
+            (bytes, vec![RtcpPacket::SenderReport(report, vec![]), RtcpPacket::Cname(ssrc, cname)])
+        }),
+        (any::<u32>(), blocks, cname).prop_map(|(ssrc, blocks, cname)| {
+            let bytes = receiver_report(ssrc, &blocks, &cname);
+            (bytes, vec![RtcpPacket::ReceiverReport(ssrc, blocks), RtcpPacket::Cname(ssrc, cname)])
+        }),
+        (sources, cname).prop_map(|(sources, cname)| {
+            let (bytes, ssrc) = (bye(&sources, &cname), sources[0]);
+            let report = RtcpPacket::ReceiverReport(ssrc, vec![]);
+            (bytes, vec![report, RtcpPacket::Cname(ssrc, cname), RtcpPacket::Bye(sources)])
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_compound_comes_back_and_cut_it_says_nothing_else((bytes, packets) in any_compound()) {
+        prop_assert_eq!(parse_compound(&bytes), Ok(packets.clone()));
+        for end in 0..bytes.len() {
+            if let Ok(read) = parse_compound(&bytes[..end]) {
+                prop_assert!(read.len() < packets.len() && packets.starts_with(&read), "{}", end);
+            }
+        }
+    }
+
+    #[test]
+    fn the_library_reads_what_we_write((bytes, packets) in any_compound()) {
+        use rtcp_types::{Compound, Packet};
+        let theirs: Vec<_> = Compound::parse(&bytes).unwrap().collect::<Result<_, _>>().unwrap();
+        prop_assert_eq!(theirs.len(), packets.len());
+        for (theirs, ours) in theirs.iter().zip(&packets) {
+            match (theirs, ours) {
+                (Packet::Sr(sr), RtcpPacket::SenderReport(report, _)) => {
+                    prop_assert_eq!(sr.ssrc(), report.ssrc);
+                    prop_assert_eq!(sr.ntp_timestamp(), report.ntp.bits());
+                    prop_assert_eq!(sr.octet_count(), report.octets);
+                }
+                (Packet::Rr(rr), RtcpPacket::ReceiverReport(ssrc, blocks)) => {
+                    prop_assert_eq!(rr.ssrc(), *ssrc);
+                    let jitter: Vec<_> = rr.report_blocks().map(|block| block.interarrival_jitter()).collect();
+                    prop_assert_eq!(jitter, blocks.iter().map(|b| b.jitter).collect::<Vec<_>>());
+                }
+                (Packet::Sdes(sdes), RtcpPacket::Cname(ssrc, cname)) => {
+                    let chunk = sdes.chunks().next().unwrap();
+                    prop_assert_eq!(chunk.ssrc(), *ssrc);
+                    let item = chunk.items().next().unwrap();
+                    prop_assert_eq!(item.value(), cname.as_bytes());
+                }
+                (Packet::Bye(bye), RtcpPacket::Bye(sources)) => {
+                    prop_assert_eq!(&bye.ssrcs().collect::<Vec<_>>(), sources);
+                }
+                (theirs, ours) => prop_assert!(false, "{:?} is {:?}", theirs, ours),
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_give_more_than_they_hold(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        types in proptest::collection::vec(198u8..208, 1..10),
+    ) {
+        let _ = parse_compound(&bytes);
+        // Headers whose lengths add up.
+        for (at, packet_type) in types.into_iter().enumerate() {
+            if let Some(header) = bytes.get_mut(20 * at..).and_then(|b| b.first_chunk_mut::<4>()) {
+                *header = [header[0] & 0x3f | 0x80, packet_type, 0, 4];
+            }
+        }
+        bytes.truncate(bytes.len() / 20 * 20);
+        if let Ok(packets) = parse_compound(&bytes) {
+            prop_assert!(packets.len() <= MAX_PACKETS);
+        }
+    }
+}
