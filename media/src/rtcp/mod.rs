@@ -62,6 +62,8 @@ pub struct RtcpError(pub String);
 
 /// The most packets of one compound that are read: a datagram of 1,500 bytes holds about as many of the smallest.
 const MAX_PACKETS: usize = 64;
+/// The longest CNAME: an SDES item's length has eight bits (RFC 3550, 6.5). It is UTF-8, so no character is cut.
+const MAX_CNAME_BYTES: usize = 255;
 
 /// Reads a compound packet. Bounded: at most 64 packets.
 pub fn parse_compound(bytes: &[u8]) -> Result<Vec<RtcpPacket>, RtcpError> {
@@ -216,7 +218,8 @@ fn begin(out: &mut Vec<u8>, count: u8, packet_type: u8, body_bytes: usize) {
 }
 
 fn put_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
-    let cname = &cname.as_bytes()[..cname.len().min(255)];
+    let fits = (0..=cname.len().min(MAX_CNAME_BYTES)).rev().find(|&at| cname.is_char_boundary(at));
+    let cname = &cname.as_bytes()[..fits.unwrap_or(0)];
     // The list of items ends with at least one null byte, on a word boundary.
     let padding = 4 - (2 + cname.len()) % 4;
     begin(out, 1, packet_type::SDES, 4 + 2 + cname.len() + padding);

@@ -152,6 +152,14 @@ proptest! {
     }
 
     #[test]
+    fn a_cname_of_any_length_is_cut_between_characters(cname in "\\PC{0,200}") {
+        let read = parse_compound(&sender_report(&report(), &cname)).unwrap();
+        let [_, RtcpPacket::Cname(7, read)] = &read[..] else { panic!("{read:?}") };
+        prop_assert!(cname.starts_with(read.as_str()), "{}", read);
+        prop_assert!(read.len() == cname.len() || read.len() > MAX_CNAME_BYTES - 4);
+    }
+
+    #[test]
     fn no_bytes_make_it_panic_or_give_more_than_they_hold(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
         types in proptest::collection::vec(198u8..208, 1..10),
