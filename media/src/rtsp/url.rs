@@ -74,12 +74,18 @@ fn percent_decode(text: &str) -> Result<String, BadUrl> {
     String::from_utf8(decoded).map_err(|_| BadUrl)
 }
 
-/// The base of a stream's relative control URLs: `url` as the client wrote it, its path ending in a slash, as both plain concatenation and
-/// RFC 3986 resolution of `trackID=N` then lead to a URL that [`Target::parse`] understands.
+/// The base of a stream's relative control URLs: `url` as the client wrote it, its path and its query ending in a slash,
+/// as both plain concatenation and RFC 3986 resolution of `trackID=N` then lead to a URL that [`Target::parse`]
+/// understands. A track that `url` names is taken off: the description is that of the stream.
 pub(super) fn content_base(url: &str) -> String {
-    match url.split_once('?') {
-        Some((path, query)) => format!("{}/?{query}", path.trim_end_matches('/')),
-        None => format!("{}/", url.trim_end_matches('/')),
+    let (path, query) = match url.split_once('?') {
+        Some((path, query)) => (path, Some(split_track(query).0.trim_end_matches('/'))),
+        None => (url, None),
+    };
+    let path = split_track(path).0.trim_end_matches('/');
+    match query {
+        Some(query) => format!("{path}/?{query}/"),
+        None => format!("{path}/"),
     }
 }
 
@@ -130,6 +136,28 @@ mod tests {
     fn the_content_base_ends_its_path_with_a_slash() {
         assert_eq!(content_base("rtsp://h/key"), "rtsp://h/key/");
         assert_eq!(content_base("rtsp://h/key/"), "rtsp://h/key/");
-        assert_eq!(content_base("rtsp://h/key?t=x"), "rtsp://h/key/?t=x");
+        assert_eq!(content_base("rtsp://h/key?t=x"), "rtsp://h/key/?t=x/");
+    }
+
+    #[test]
+    fn every_control_leads_from_the_content_base_to_its_track() {
+        for url in [
+            "rtsp://h/key",
+            "rtsp://h/key/",
+            "rtsp://h/key?t=x",
+            "rtsp://h/key/trackID=0",
+            "rtsp://h/key/trackID=0/",
+            "rtsp://h/key?t=x/trackID=0",
+            "rtsp://h/key/trackID=0?t=x",
+        ] {
+            let (path, query, _) = parsed(url);
+            let base = content_base(url);
+            let concatenated = format!("{base}trackID=1");
+            assert_eq!(parsed(&concatenated), (path.clone(), query, Some(1)), "{concatenated}");
+            // RFC 3986, 5.2: what is behind the last slash of the path goes, the query too.
+            let base_path = base.split('?').next().unwrap();
+            let resolved = format!("{}/trackID=1", base_path.rsplit_once('/').unwrap().0);
+            assert_eq!(parsed(&resolved), (path, String::new(), Some(1)), "{resolved}");
+        }
     }
 }

@@ -22,7 +22,7 @@ fn describe_is_answered_with_the_sdp_and_the_base_of_its_controls() {
     let url = format!("{CAM}?token=x");
     let answer = reader.ask("DESCRIBE", &url, &["Accept: application/sdp", "User-Agent: VLC"]);
     assert_eq!(answer.status(), "200 OK");
-    assert_eq!(answer.header("Content-Base"), Some("rtsp://192.0.2.1:8554/cam/?token=x"));
+    assert_eq!(answer.header("Content-Base"), Some("rtsp://192.0.2.1:8554/cam/?token=x/"));
     assert_eq!(answer.header("Content-Type"), Some("application/sdp"));
     assert_eq!(answer.header("Content-Length"), Some("12"));
     assert_eq!(answer.header("Session"), None);
