@@ -8,7 +8,7 @@ mod statuses;
 use std::time::Duration;
 
 use super::*;
-use crate::rtsp::TrackTransport;
+use crate::rtsp::{Refusal, RtpInfo, TrackTransport};
 
 /// The only stream that the shell serves; it has two tracks.
 const CAM: &str = "rtsp://192.0.2.1:8554/cam";
