@@ -41,6 +41,23 @@ fn every_truncation_is_refused_or_read_without_a_panic() {
 }
 
 #[test]
+fn a_compound_of_more_packets_than_its_bound_is_refused() {
+    let bye_of_nobody = [0x80, packet_type::BYE, 0, 0];
+    let read = parse_compound(&bye_of_nobody.repeat(MAX_PACKETS));
+    assert_eq!(read, Ok(vec![RtcpPacket::Bye(vec![]); MAX_PACKETS]));
+    assert!(parse_compound(&bye_of_nobody.repeat(MAX_PACKETS + 1)).is_err());
+}
+
+#[test]
+fn no_more_blocks_and_sources_are_written_than_five_bits_count() {
+    let blocks = [ReportBlock { ssrc: 9, ..Default::default() }; 40];
+    let read = parse_compound(&receiver_report(2, &blocks, "x")).unwrap();
+    assert_eq!(read[0], RtcpPacket::ReceiverReport(2, blocks[..31].to_vec()));
+    let read = parse_compound(&bye(&[4; 40], "x")).unwrap();
+    assert_eq!(read[2], RtcpPacket::Bye(vec![4; 31]));
+}
+
+#[test]
 fn a_generic_nack_names_its_missing_packets() {
     let nack = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0, 0b101];
     assert_eq!(parse_compound(&nack).unwrap(), [RtcpPacket::Nack(2, vec![65_535, 0, 2])]);
