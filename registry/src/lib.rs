@@ -15,8 +15,8 @@ mod service;
 mod status;
 mod validate;
 
-#[cfg(any(test, feature = "conformance"))]
-pub mod conformance;
+#[cfg(test)]
+mod conformance;
 
 pub use client::Client;
 pub use engine::{Engine, RegistryError, Watch, WatchEvent};

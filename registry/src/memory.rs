@@ -69,8 +69,8 @@ impl MemoryEngine {
     }
 
     /// Puts the engine's clock forward.
-    #[cfg(any(test, feature = "conformance"))]
-    pub fn advance(&self, by: Duration) {
+    #[cfg(test)]
+    pub(crate) fn advance(&self, by: Duration) {
         self.lock().ahead += by;
         self.with(|_, _| ());
     }
