@@ -274,4 +274,6 @@ impl Book {
 }
 
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod tests;
