@@ -256,41 +256,4 @@ impl NodeKeeper {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{MemoryConfig, MemoryEngine};
-
-    fn node() -> NodeInfo {
-        NodeInfo {
-            id: "n1".into(),
-            rtp_address: [127, 0, 0, 1].into(),
-            rtp_port_min: 5004,
-            rtp_port_max: 5103,
-            rtsp_url: "rtsp://127.0.0.1:8554".into(),
-            grpc_url: "http://127.0.0.1:50052".into(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_released_lease_is_gone_before_the_next_claim_of_its_stream() {
-        let engine: Arc<dyn Engine> = MemoryEngine::new(MemoryConfig {
-            ttl: Duration::from_secs(10),
-            rejected_port_rest: Duration::from_secs(60),
-        });
-        engine.register_node(node()).await.unwrap();
-        let (lost, _told) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let (keeper, run) =
-            LeaseKeeper::new(engine.clone(), "o".into(), String::new(), lost, stop.clone());
-        let task = tokio::spawn(run);
-        let key = StreamKey::parse("a").unwrap();
-        let first = keeper.allocate(&key, None).await.unwrap();
-        keeper.release(&first.lease.id);
-        let second = keeper.allocate(&key, None).await.unwrap();
-        let leases = engine.list_leases().await.unwrap();
-        assert_eq!(leases.iter().map(|l| &l.id).collect::<Vec<_>>(), [&second.lease.id]);
-        stop.cancel();
-        task.await.unwrap();
-        assert!(engine.list_leases().await.unwrap().is_empty());
-    }
-}
+mod tests;
