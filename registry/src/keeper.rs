@@ -1,7 +1,7 @@
 //! Keeps what a process holds: one renewal for all its leases, one for its node.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -133,6 +133,7 @@ impl LeaseKeeper {
 
 async fn keep(shared: Arc<Shared>, lost: mpsc::Sender<LostLease>, stop: CancellationToken) {
     let mut renewal = Instant::now();
+    let mut missed = Missed::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -143,7 +144,7 @@ async fn keep(shared: Arc<Shared>, lost: mpsc::Sender<LostLease>, stop: Cancella
         let released = release_pending(&shared).await;
         drop(order);
         if Instant::now() >= renewal {
-            renewal = Instant::now() + renew(&shared, &lost).await;
+            renewal = Instant::now() + renew(&shared, &mut missed, &lost).await;
         }
         if !released {
             renewal = renewal.min(Instant::now() + RETRY);
@@ -168,28 +169,48 @@ async fn release_pending(shared: &Shared) -> bool {
     true
 }
 
+/// Leases whose node the registry does not know, each with the time at which that was found. A registry that
+/// started again knows a node only when the node has renewed next.
+type Missed = HashMap<LeaseId, Instant>;
+
 /// Renews all at once; when to do it next.
-async fn renew(shared: &Shared, lost: &mpsc::Sender<LostLease>) -> Duration {
+async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLease>) -> Duration {
     let ids: Vec<_> = shared.book().leases.keys().cloned().collect();
     if ids.is_empty() {
         return Duration::from_secs(1);
     }
-    match shared.engine.renew_leases(&shared.owner_id, &ids).await {
-        Ok((gone, ttl)) => {
-            for id in gone {
-                reassert(shared, &id, lost).await;
-            }
-            ttl / 3
-        }
+    let (gone, ttl) = match shared.engine.renew_leases(&shared.owner_id, &ids).await {
+        Ok((gone, ttl)) => (gone.into_iter().collect::<HashSet<_>>(), ttl),
         Err(error) => {
             tracing::warn!(%error, leases = ids.len(), "leases were not renewed; trying again");
-            RETRY
+            return RETRY;
+        }
+    };
+    missed.retain(|id, _| gone.contains(id));
+    let mut next = ttl / 3;
+    for id in gone {
+        let Some(lease) = shared.book().leases.get(&id).cloned() else { continue };
+        match reassert(shared, &lease).await {
+            Ok(()) => {
+                missed.remove(&id);
+            }
+            Err(RegistryError::Unavailable(_)) => {}
+            // A node that stays away for longer than its TTL is gone, whatever the registry went through.
+            Err(RegistryError::UnknownNode(_))
+                if missed.entry(id.clone()).or_insert_with(Instant::now).elapsed() < ttl =>
+            {
+                next = next.min(RETRY);
+            }
+            Err(error) => {
+                missed.remove(&id);
+                lose(shared, lease, &error, lost).await;
+            }
         }
     }
+    next
 }
 
-async fn reassert(shared: &Shared, id: &LeaseId, lost: &mpsc::Sender<LostLease>) {
-    let Some(lease) = shared.book().leases.get(id).cloned() else { return };
+async fn reassert(shared: &Shared, lease: &Lease) -> Result<(), RegistryError> {
     let claim = Claim {
         stream_key: lease.stream_key.clone(),
         owner_id: shared.owner_id.clone(),
@@ -197,20 +218,21 @@ async fn reassert(shared: &Shared, id: &LeaseId, lost: &mpsc::Sender<LostLease>)
         node_id: Some(lease.node_id.clone()),
         reassert: Some(lease.clone()),
     };
-    match shared.engine.allocate_port(claim).await {
-        Ok(_) => {
-            tracing::info!(lease = %id.0, stream = %lease.stream_key, "the lease was re-asserted");
-        }
-        // A node that has not yet come back to a registry that was restarted.
-        Err(RegistryError::Unavailable(_)) => {}
-        Err(error) => {
-            tracing::warn!(%error, lease = %id.0, stream = %lease.stream_key, "the lease is lost");
-            shared.book().leases.remove(id);
-            let told = LostLease { id: id.clone(), stream_key: lease.stream_key };
-            // A receiver that is gone has no use for it.
-            let _ = lost.send(told).await;
-        }
-    }
+    shared.engine.allocate_port(claim).await?;
+    tracing::info!(lease = %lease.id.0, stream = %lease.stream_key, "the lease was re-asserted");
+    Ok(())
+}
+
+async fn lose(
+    shared: &Shared,
+    lease: Lease,
+    error: &RegistryError,
+    lost: &mpsc::Sender<LostLease>,
+) {
+    tracing::warn!(%error, lease = %lease.id.0, stream = %lease.stream_key, "the lease is lost");
+    shared.book().leases.remove(&lease.id);
+    // A receiver that is gone has no use for it.
+    let _ = lost.send(LostLease { id: lease.id, stream_key: lease.stream_key }).await;
 }
 
 /// Announces a node and keeps the announcement: registers (again, whenever the registry does not know it), renews every third of the TTL, and
