@@ -105,11 +105,27 @@ impl LeaseKeeper {
         Ok(grant)
     }
 
-    /// Rejects the port and keeps the lease under its new one.
+    /// Rejects the port and keeps the lease under its new one. Refused for want of a port, the lease has ended and is
+    /// kept no more.
     pub async fn reject(&self, lease: &LeaseId) -> Result<Grant, RegistryError> {
-        let grant = self.shared.engine.reject_port(lease).await?;
-        self.keep_grant(&grant);
-        Ok(grant)
+        let _order = self.shared.order.lock().await;
+        let rejected = self.shared.engine.reject_port(lease).await;
+        let mut book = self.shared.book();
+        match &rejected {
+            Ok(grant) => {
+                // One that was released meanwhile stays so.
+                if let Some(kept) = book.leases.get_mut(lease) {
+                    kept.clone_from(&grant.lease);
+                }
+            }
+            Err(
+                RegistryError::NoPort(_) | RegistryError::NoNode | RegistryError::UnknownLease(_),
+            ) => {
+                book.leases.remove(lease);
+            }
+            Err(_that_leaves_it_open) => {}
+        }
+        rejected
     }
 
     fn keep_grant(&self, grant: &Grant) {

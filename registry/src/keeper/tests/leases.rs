@@ -186,6 +186,22 @@ async fn a_rejected_lease_is_kept_under_its_new_port() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rejection_that_ends_the_lease_ends_its_keeping() {
+    let mut bench = Bench::new().await;
+    let one_pair = NodeInfo { rtp_port_max: 5005, ..node() };
+    bench.node.abort();
+    bench.registry.engine().register_node(one_pair).await.unwrap();
+    let lease = bench.leases(&["a"]).await.remove(0);
+    let refused = bench.keeper.reject(&lease.id).await;
+    assert!(matches!(refused, Err(RegistryError::NoPort(_))), "{refused:?}");
+    bench.registry.clear();
+    let any = bench.registry.until(1, |_| true);
+    assert!(timeout(TTL, any).await.is_err(), "{:?}", bench.registry.calls());
+    assert!(bench.listed().await.is_empty());
+    assert!(bench.lost.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_released_lease_is_gone_before_the_next_claim_of_its_stream() {
     let bench = Bench::new().await;
     let first = bench.leases(&["a"]).await;
