@@ -205,8 +205,12 @@ async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLea
     missed.retain(|id, _| gone.contains(id));
     let mut next = ttl / 3;
     for id in gone {
+        let order = shared.order.lock().await;
         let Some(lease) = shared.book().leases.get(&id).cloned() else { continue };
-        match reassert(shared, &lease).await {
+        let reasserted = reassert(shared, &lease).await;
+        // Whoever is told of a loss may be waiting for the order.
+        drop(order);
+        match reasserted {
             Ok(()) => {
                 missed.remove(&id);
             }

@@ -247,6 +247,32 @@ async fn a_release_is_given_up_when_the_ttl_has_ended_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_is_released_while_it_is_put_back_is_gone_nevertheless() {
+    let bench = Bench::new().await;
+    let [first, lease] = &bench.leases(&["b", "a"]).await[..] else { panic!() };
+    // Its port is for the claim below, so that only the order of calls is in question.
+    bench.keeper.release(&first.id);
+    bench.registry.until(1, |call| matches!(call, Call::Release(_))).await;
+    bench.registry.restart();
+    bench.registry.engine().register_node(node()).await.unwrap();
+    let turn = bench.registry.reassertions.lock().await;
+    bench.registry.until(1, is_reassertion).await;
+    bench.keeper.release(&lease.id);
+    // Any claim sends what is to be released first.
+    let keeper = bench.keeper.clone();
+    let next = tokio::spawn(async move { keeper.allocate(&key("b"), None).await });
+    // Time goes on only when both calls are as far as they get.
+    sleep(RETRY).await;
+    drop(turn);
+    let next = timeout(LONG, next).await.unwrap().unwrap().unwrap().lease;
+    bench.registry.until(1, |call| matches!(call, Call::Release(_))).await;
+    bench.registry.clear();
+    bench.registry.until(1, is_renewal).await;
+    assert_eq!(bench.registry.calls(), [Call::Renew(vec![next.id.clone()])]);
+    assert_eq!(bench.listed().await, [next]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_leases_are_released_at_the_end() {
     let bench = Bench::new().await;
     let leases = bench.leases(&["a", "b", "c"]).await;
