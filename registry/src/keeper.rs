@@ -214,7 +214,8 @@ async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLea
             Ok(()) => {
                 missed.remove(&id);
             }
-            Err(RegistryError::Unavailable(_)) => {}
+            // The others would only wait for it, too.
+            Err(RegistryError::Unavailable(_)) => return RETRY,
             // A node that stays away for longer than its TTL is gone, whatever the registry went through.
             Err(RegistryError::UnknownNode(_))
                 if missed.entry(id.clone()).or_insert_with(Instant::now).elapsed() < ttl =>

@@ -110,6 +110,30 @@ async fn a_registry_that_was_away_gets_what_it_forgot_back_when_it_returns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registry_that_goes_away_again_is_tried_soon_and_not_once_for_each_lease() {
+    let mut bench = Bench::new().await;
+    let leases = bench.leases(&["a", "b", "c", "d"]).await;
+    bench.registry.restart();
+    bench.registry.engine().register_node(node()).await.unwrap();
+    let turn = bench.registry.reassertions.lock().await;
+    bench.registry.clear();
+    bench.registry.until(1, is_reassertion).await;
+    bench.registry.set_away(true);
+    drop(turn);
+    let refused = bench.registry.until(2, is_reassertion).await;
+    let again = bench.registry.until(2, is_renewal).await;
+    assert_eq!(again - refused, RETRY);
+    let reassertions = bench.registry.calls().into_iter().filter(is_reassertion);
+    assert_eq!(reassertions.count(), 2);
+    bench.registry.set_away(false);
+    bench.registry.until(5, is_reassertion).await;
+    bench.registry.clear();
+    bench.registry.until(1, is_renewal).await;
+    assert_eq!(bench.listed().await, leases);
+    assert!(bench.lost.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_waits_for_its_node_to_come_back_to_a_registry_that_started_again() {
     let mut bench = Bench::new().await;
     let leases = bench.leases(&["a", "b"]).await;
