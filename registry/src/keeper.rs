@@ -17,6 +17,10 @@ use crate::{Claim, Engine, Grant, Lease, LeaseId, NodeInfo, RegistryError};
 
 /// How soon a renewal is tried again while the registry cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
+/// The shortest pause between renewals: a TTL of zero, which only a faulty registry answers, must not make a loop without rest.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether there is anything to renew.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long the last releases may take when the process stops.
 const LAST_RELEASE: Duration = Duration::from_secs(2);
 
@@ -53,7 +57,17 @@ struct Kept {
     releasing: Vec<(LeaseId, Instant)>,
 }
 
+/// From one renewal to the next: two may fail before the TTL has passed.
+fn pause(ttl: Duration) -> Duration {
+    (ttl / 3).max(SHORTEST_PAUSE)
+}
+
 impl Shared {
+    /// When the next renewal is due at the latest, for the leases that were granted since the last.
+    fn pause(&self) -> Duration {
+        self.book().leases.values().map(|lease| pause(lease.ttl)).min().unwrap_or(IDLE)
+    }
+
     fn book(&self) -> MutexGuard<'_, Kept> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,6 +176,7 @@ async fn keep(shared: Arc<Shared>, lost: mpsc::Sender<LostLease>, stop: Cancella
         if Instant::now() >= renewal {
             renewal = Instant::now() + renew(&shared, &mut missed, &lost).await;
         }
+        renewal = renewal.min(Instant::now() + shared.pause());
         if !released {
             renewal = renewal.min(Instant::now() + RETRY);
         }
@@ -193,7 +208,7 @@ type Missed = HashMap<LeaseId, Instant>;
 async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLease>) -> Duration {
     let ids: Vec<_> = shared.book().leases.keys().cloned().collect();
     if ids.is_empty() {
-        return Duration::from_secs(1);
+        return IDLE;
     }
     let (gone, ttl) = match shared.engine.renew_leases(&shared.owner_id, &ids).await {
         Ok((gone, ttl)) => (gone.into_iter().collect::<HashSet<_>>(), ttl),
@@ -203,7 +218,7 @@ async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLea
         }
     };
     missed.retain(|id, _| gone.contains(id));
-    let mut next = ttl / 3;
+    let mut next = pause(ttl);
     for id in gone {
         let order = shared.order.lock().await;
         let Some(lease) = shared.book().leases.get(&id).cloned() else { continue };
@@ -277,7 +292,7 @@ impl NodeKeeper {
             let pause = match renewed {
                 Ok(ttl) => {
                     registered.send_replace(true);
-                    ttl / 3
+                    pause(ttl)
                 }
                 Err(RegistryError::UnknownNode(_)) if *registered.borrow() => {
                     registered.send_replace(false);

@@ -31,6 +31,7 @@ enum Call {
 
 /// The registry of a test: the in-memory engine, which can be taken away, forget all and be made to wait.
 struct Fake {
+    ttl: Duration,
     engine: Mutex<Arc<MemoryEngine>>,
     away: AtomicBool,
     /// Reassertions wait until this can be had.
@@ -38,14 +39,15 @@ struct Fake {
     calls: watch::Sender<Vec<(Instant, Call)>>,
 }
 
-fn memory() -> Arc<MemoryEngine> {
-    MemoryEngine::new(MemoryConfig { ttl: TTL, rejected_port_rest: TTL })
+fn memory(ttl: Duration) -> Arc<MemoryEngine> {
+    MemoryEngine::new(MemoryConfig { ttl, rejected_port_rest: TTL })
 }
 
 impl Fake {
-    fn new() -> Arc<Self> {
+    fn new(ttl: Duration) -> Arc<Self> {
         Arc::new(Self {
-            engine: Mutex::new(memory()),
+            ttl,
+            engine: Mutex::new(memory(ttl)),
             away: AtomicBool::new(false),
             reassertions: tokio::sync::Mutex::default(),
             calls: watch::Sender::new(Vec::new()),
@@ -59,7 +61,7 @@ impl Fake {
 
     /// Forgets all, as the in-memory engine does when its process starts again.
     fn restart(&self) {
-        *self.engine.lock().unwrap() = memory();
+        *self.engine.lock().unwrap() = memory(self.ttl);
     }
 
     fn set_away(&self, away: bool) {

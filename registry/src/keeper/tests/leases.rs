@@ -14,7 +14,11 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let registry = Fake::new();
+        Self::with_ttl(TTL).await
+    }
+
+    async fn with_ttl(ttl: Duration) -> Self {
+        let registry = Fake::new(ttl);
         registry.engine().register_node(node()).await.unwrap();
         let (lost_sender, lost) = mpsc::channel(8);
         let stop = CancellationToken::new();
@@ -54,7 +58,7 @@ async fn keep_node(registry: Arc<Fake>) {
         if !registry.away.load(Relaxed) {
             registry.engine().register_node(node()).await.unwrap();
         }
-        sleep(TTL / 3).await;
+        sleep(registry.ttl / 3).await;
     }
 }
 
@@ -73,6 +77,20 @@ async fn one_call_renews_all_leases_every_third_of_the_ttl() {
     let tenth = bench.registry.until(10, is_renewal).await;
     assert_eq!(tenth - first, TTL / 3 * 9);
     assert_eq!(bench.registry.calls(), vec![Call::Renew(ids(&leases)); 10]);
+    assert_eq!(bench.listed().await, leases);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_with_a_short_ttl_is_renewed_in_time_after_it_was_granted() {
+    let ttl = Duration::from_millis(600);
+    let bench = Bench::with_ttl(ttl).await;
+    // The keeper has looked and found nothing to renew.
+    sleep(Duration::from_millis(1)).await;
+    let granted = Instant::now();
+    let leases = bench.leases(&["a"]).await;
+    assert_eq!(bench.registry.until(1, is_renewal).await - granted, ttl / 3);
+    bench.registry.until(9, is_renewal).await;
+    assert!(!bench.registry.calls().iter().any(is_reassertion));
     assert_eq!(bench.listed().await, leases);
 }
 

@@ -11,7 +11,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let registry = Fake::new();
+        Self::with_ttl(TTL)
+    }
+
+    fn with_ttl(ttl: Duration) -> Self {
+        let registry = Fake::new(ttl);
         let (sender, registered) = watch::channel(false);
         let stop = CancellationToken::new();
         let run = NodeKeeper::run(registry.clone(), node(), sender, stop.clone());
@@ -102,4 +106,12 @@ async fn at_the_end_the_node_takes_itself_out() {
     timeout(LONG, &mut bench.keeping).await.unwrap().unwrap();
     assert_eq!(bench.registry.calls(), [registers(), Call::Deregister("n1".into())]);
     assert!(bench.nodes().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_answers_no_ttl_is_not_called_without_rest() {
+    let bench = Bench::with_ttl(Duration::ZERO);
+    let first = bench.registry.until(1, |call| *call == registers()).await;
+    let tenth = bench.registry.until(10, |call| *call == registers()).await;
+    assert_eq!(tenth - first, SHORTEST_PAUSE * 9);
 }
