@@ -67,7 +67,7 @@ async fn keyframes_of_two_megabytes_cross_the_hop_whole_with_default_socket_buff
     println!("the largest picture has {largest} bytes");
     assert!(largest > 1_900_000, "{largest}");
     assert!(place(&published.video, &read).is_some(), "other pictures");
-    let counters = streams(&gateway.publish_grpc()).await[0].counters.clone().unwrap();
+    let counters = streams(&gateway.publish_grpc()).await[0].counters.unwrap();
     assert_eq!(counters.packets_lost, 0);
 }
 

@@ -92,7 +92,7 @@ async fn twenty_streams_are_read_over_tcp_and_udp_with_nothing_lost_and_all_port
     let leased: HashSet<_> = leases(&grpc).await.iter().map(|lease| lease.rtp_port).collect();
     assert_eq!(leased, ports, "the registry knows the ports that are bound");
     for stream in &on_node {
-        let counters = stream.counters.clone().unwrap();
+        let counters = stream.counters.unwrap();
         assert_eq!(counters.packets_lost, 0, "{}", stream.stream_key);
         assert_eq!(counters.packets_refused, 0, "{}", stream.stream_key);
     }
@@ -216,6 +216,6 @@ async fn live_streams_go_on_while_the_registry_is_gone_and_are_known_again_when_
     .await;
     assert_eq!((lease.node_id.as_str(), lease.rtp_port), ("second", on_second.rtp_port));
     read(&second.rtsp_url(&key), Transport::Udp, &published).await.unwrap();
-    let counters = streams(&second.publish_grpc()).await[0].counters.clone().unwrap();
+    let counters = streams(&second.publish_grpc()).await[0].counters.unwrap();
     assert_eq!(counters.packets_lost, 0);
 }
