@@ -14,7 +14,7 @@ use proto::v1;
 use registry::LostLease;
 use svc_core::error::{ApiError, Kind};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{Instrument, info_span};
+use tracing::info_span;
 
 use crate::{
     metrics::Refused,
@@ -165,7 +165,8 @@ impl Table {
             let _guard = guard;
             actor.run().await;
         };
-        self.context.tasks.spawn("stream", run.instrument(span));
+        // Not in the span of the connection or call that it begins with, which it outlives.
+        span.in_scope(|| self.context.tasks.spawn("stream", run));
         self.tell_change();
         Some(Entered { commands, status })
     }

@@ -17,6 +17,7 @@ use svc_core::{
     drain::Shutdown,
     error::{ApiError, Kind},
     tasks::Tasks,
+    telemetry,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -286,7 +287,10 @@ impl Control {
 }
 
 fn spec(ports: Option<PortPair>, description: SessionDescription) -> LegSpec {
-    LegSpec { ports, description, first_packet: tracing::info_span!("first_rtp_packet") }
+    // The first packet may come long after the call is answered.
+    let first_packet = tracing::info_span!(parent: None, "first_rtp_packet");
+    telemetry::follow(&first_packet);
+    LegSpec { ports, description, first_packet }
 }
 
 fn parse_key(text: &str) -> Result<StreamKey, ApiError> {

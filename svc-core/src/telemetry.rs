@@ -8,7 +8,8 @@ use std::{io::IsTerminal, time::Duration};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Level, Metadata, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, registry::LookupSpan,
     util::SubscriberInitExt,
@@ -18,6 +19,9 @@ use crate::config::{LogConfig, LogFormat};
 
 /// How long the last spans may take to be exported at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Spans that are context for logs, and not part of traces: of the services, their ports, streams, legs and RTSP connections.
+const CONTEXT_SPANS: [&str; 5] = ["service", "server", "stream", "leg", "rtsp"];
 
 /// Why logs and traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,13 @@ pub fn init(log: &LogConfig, service: &'static str) -> Result<Telemetry, Telemet
         tracing::warn!(protocol, "OTEL_EXPORTER_OTLP_PROTOCOL: only grpc is spoken");
     }
     Ok(Telemetry { provider })
+}
+
+/// Makes `span`, which was made without a parent, part of the current span's trace. Unlike a child it does not keep the current span
+/// open.
+pub fn follow(span: &Span) {
+    // Fails where no OpenTelemetry layer is installed: then there is no trace.
+    let _ = span.set_parent(Span::current().context());
 }
 
 impl Telemetry {
@@ -119,8 +130,13 @@ where
         .with_filter(filter_fn(is_ours))
 }
 
-/// Whether a span or event belongs into traces: ours, to the level of connections; nothing of the stack that also exports.
+/// Whether a span or event belongs into traces: ours, to the level of connections; nothing of the stack that also exports, and no
+/// span that only says in logs where they belong: such a span lives as long as what it names, and would make one endless trace of all
+/// that happens meanwhile.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
+    if metadata.is_span() && CONTEXT_SPANS.contains(&metadata.name()) {
+        return false;
+    }
     const STACK: [&str; 6] = ["h2", "hyper", "hyper_util", "opentelemetry", "tonic", "tower"];
     let root = metadata.target().split("::").next().unwrap_or_default();
     *metadata.level() <= Level::INFO

@@ -161,6 +161,7 @@ impl Leg {
             report_ssrc: random(),
         };
         let intake = Intake::new(config, &spec.description, output, self.counters.clone());
+        let key = self.published.key.clone();
         let mut task = Task {
             leg: self,
             intake,
@@ -173,7 +174,9 @@ impl Leg {
         // What is known from the start is there before the call is answered.
         task.settle();
         let stopped = stop.clone();
-        tasks.spawn("leg", async move { task.run(receiver, stopped).await });
+        // Not the call's span, which ends with the call.
+        let span = tracing::info_span!(parent: None, "leg", stream = %key);
+        span.in_scope(|| tasks.spawn("leg", async move { task.run(receiver, stopped).await }));
         LegHandle { commands, stop, ended }
     }
 }
@@ -299,14 +302,12 @@ impl Task {
         let state = self.intake.state();
         let before = self.leg.status.now().state;
         if state != before {
-            tracing::info!(stream = %self.leg.published.key, ?state, "the stream's state changed");
+            tracing::info!(?state, "the stream's state changed");
         }
         if state == LegState::Live
             && let Some(span) = self.first_packet.take()
         {
-            span.in_scope(|| {
-                tracing::info!(stream = %self.leg.published.key, "the first RTP packet came");
-            });
+            span.in_scope(|| tracing::info!("the first RTP packet came"));
         }
         let ssrcs: Vec<_> = (0..self.description.tracks.len())
             .map(|track| self.intake.ssrc(track).unwrap_or_default())
@@ -337,7 +338,6 @@ impl Task {
         let load = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
         let counters = &self.leg.counters;
         tracing::info!(
-            stream = %self.leg.published.key,
             live_ms = load(&counters.live_ms),
             packets = load(&counters.packets),
             lost = load(&counters.packets_lost),

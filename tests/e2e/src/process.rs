@@ -53,6 +53,7 @@ pub struct Setup {
     namespace: Option<String>,
     host: Option<String>,
     ports: Option<(u16, u16)>,
+    variables: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -85,6 +86,12 @@ impl Setup {
     /// These RTP ports.
     pub fn with_ports(mut self, first: u16, last: u16) -> Self {
         self.ports = Some((first, last));
+        self
+    }
+
+    /// With a variable of the environment.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -133,6 +140,7 @@ impl Setup {
         let create = |path: &Path| Stdio::from(File::create(path).expect("a file"));
         let mut child = self
             .command()
+            .envs(self.variables.iter().cloned())
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(create(&banner))
