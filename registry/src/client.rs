@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a call may take. The registry answers from memory; this is for a network that lost a packet or two.
-const DEADLINE: Duration = Duration::from_secs(2);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Calls a remote registry. Each call has a deadline of 2 s; what cannot be reached is
 /// [`RegistryError::Unavailable`] at once.

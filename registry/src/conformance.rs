@@ -21,6 +21,8 @@ mod ports;
 mod reassert;
 mod watch;
 
+pub(crate) use engines::StillTime;
+
 /// The TTL of the registries under test.
 const TTL: Duration = Duration::from_secs(10);
 /// How long they set a rejected port aside.
@@ -140,7 +142,7 @@ conformance_of!(memory, engines::Memory::new());
 conformance_of!(memory_over_rpc, engines::MemoryOverRpc::new());
 
 /// A node whose RTP ports, RTCP included, are `min` to `max`.
-fn node(id: &str, min: u16, max: u16) -> NodeInfo {
+pub(crate) fn node(id: &str, min: u16, max: u16) -> NodeInfo {
     NodeInfo {
         id: id.into(),
         rtp_address: IpAddr::from([127, 0, 0, 1]),
@@ -155,7 +157,8 @@ fn key(stream: &str) -> StreamKey {
     StreamKey::parse(stream).unwrap()
 }
 
-fn claim(stream: &str, owner: &str) -> Claim {
+/// The claim of a stream on any node.
+pub(crate) fn claim(stream: &str, owner: &str) -> Claim {
     Claim {
         stream_key: key(stream),
         owner_id: owner.into(),

@@ -186,3 +186,6 @@ fn end_after_error(
     *over |= matches!(item, Some(Err(_)));
     future::ready(item)
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ fn claim(request: v1::AllocatePortRequest) -> Result<Claim, RegistryError> {
         reassert: reassert.transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,12 +16,12 @@ use crate::{Client, Engine, MemoryConfig, MemoryEngine, service};
 
 /// Time that stands still as long as this lives. Paused time alone jumps to the next deadline whenever the runtime has
 /// nothing to do, as while it waits for a socket; it does not while a blocking task runs.
-struct StillTime {
+pub(crate) struct StillTime {
     _held: mpsc::Sender<()>,
 }
 
 impl StillTime {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         tokio::time::pause();
         let (held, released) = mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || released.recv());
