@@ -65,6 +65,7 @@ macro_rules! conformance_of {
                     without_a_free_port_a_claim_is_refused_and_leaves_nothing
                     a_rejected_port_is_set_aside_and_another_is_granted
                     a_port_that_was_set_aside_is_granted_again_after_its_rest
+                    a_node_that_changes_its_announcement_keeps_its_ports_set_aside
                     a_rejection_moves_the_lease_where_its_own_node_has_no_other_port
                     a_rejection_with_no_port_left_anywhere_ends_the_lease
                     rejecting_a_lease_that_is_gone_is_not_found
@@ -88,6 +89,7 @@ macro_rules! conformance_of {
                     a_lease_that_nobody_renews_ends_by_its_ttl
                     a_lease_that_is_renewed_lives_on
                     asking_again_for_a_lease_renews_it
+                    rejecting_its_port_renews_a_lease
                     a_renewal_tells_what_is_lost_and_renews_the_rest
                     one_owner_cannot_renew_the_leases_of_another
                     after_the_ttl_another_owner_takes_the_stream_with_a_higher_epoch

@@ -36,6 +36,15 @@ pub(super) async fn asking_again_for_a_lease_renews_it(registries: &dyn Registri
     }
 }
 
+pub(super) async fn rejecting_its_port_renews_a_lease(registries: &dyn Registries) {
+    let engine = with_nodes(registries, &[node("n", 6000, 6009)]).await;
+    let first = lease(&*engine, "a", "i").await;
+    registries.pass_with_nodes(TTL / 2, &*engine, &["n"]).await;
+    let moved = engine.reject_port(&first.id).await.unwrap().lease;
+    registries.pass_with_nodes(TTL * 6 / 10, &*engine, &["n"]).await;
+    assert_eq!(engine.list_leases().await.unwrap(), [moved]);
+}
+
 pub(super) async fn a_renewal_tells_what_is_lost_and_renews_the_rest(registries: &dyn Registries) {
     let engine = with_nodes(registries, &[node("n", 6000, 6009)]).await;
     let expired = lease(&*engine, "a", "i").await;

@@ -115,6 +115,18 @@ pub(super) async fn a_port_that_was_set_aside_is_granted_again_after_its_rest(
     assert_eq!(lease(&*engine, "c", "i").await.rtp_port, first.rtp_port);
 }
 
+pub(super) async fn a_node_that_changes_its_announcement_keeps_its_ports_set_aside(
+    registries: &dyn Registries,
+) {
+    let engine = with_nodes(registries, &[node("n", 6000, 6003)]).await;
+    let first = lease(&*engine, "a", "i").await;
+    engine.reject_port(&first.id).await.unwrap();
+    engine.register_node(node("n", 6000, 6005)).await.unwrap();
+    assert_eq!(lease(&*engine, "b", "i").await.rtp_port, 6004);
+    let refused = engine.allocate_port(claim("c", "i")).await;
+    assert!(matches!(refused, Err(RegistryError::NoPort(_))), "{refused:?}");
+}
+
 pub(super) async fn a_rejection_moves_the_lease_where_its_own_node_has_no_other_port(
     registries: &dyn Registries,
 ) {

@@ -34,6 +34,8 @@ struct Fake {
     ttl: Duration,
     engine: Mutex<Arc<MemoryEngine>>,
     away: AtomicBool,
+    /// Releases do not get through.
+    no_releases: AtomicBool,
     /// Reassertions wait until this can be had.
     reassertions: tokio::sync::Mutex<()>,
     calls: watch::Sender<Vec<(Instant, Call)>>,
@@ -49,6 +51,7 @@ impl Fake {
             ttl,
             engine: Mutex::new(memory(ttl)),
             away: AtomicBool::new(false),
+            no_releases: AtomicBool::new(false),
             reassertions: tokio::sync::Mutex::default(),
             calls: watch::Sender::new(Vec::new()),
         })
@@ -134,7 +137,11 @@ impl Engine for Fake {
     }
 
     async fn release_port(&self, lease: &LeaseId) -> Result<(), RegistryError> {
-        self.called(Call::Release(lease.clone()))?.release_port(lease).await
+        let engine = self.called(Call::Release(lease.clone()))?;
+        if self.no_releases.load(Relaxed) {
+            return Err(RegistryError::Unavailable("no answer".into()));
+        }
+        engine.release_port(lease).await
     }
 
     async fn reject_port(&self, lease: &LeaseId) -> Result<Grant, RegistryError> {

@@ -254,6 +254,20 @@ async fn a_released_lease_is_gone_before_the_next_claim_of_its_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_is_claimed_again_before_its_release_got_through_is_kept() {
+    let bench = Bench::new().await;
+    let first = bench.leases(&["a"]).await;
+    bench.registry.no_releases.store(true, Relaxed);
+    bench.keeper.release(&first[0].id);
+    assert_eq!(bench.leases(&["a"]).await, first);
+    bench.registry.no_releases.store(false, Relaxed);
+    bench.registry.clear();
+    bench.registry.until(5, is_renewal).await;
+    assert_eq!(bench.registry.calls(), vec![Call::Renew(ids(&first)); 5]);
+    assert_eq!(bench.listed().await, first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_is_tried_again_until_the_registry_is_back() {
     let bench = Bench::new().await;
     let lease = bench.leases(&["a"]).await.remove(0);
