@@ -34,7 +34,8 @@ pub struct LostLease {
 }
 
 /// All leases of one owner, renewed by one call every third of the TTL. With the registry gone it goes on trying, and re-asserts what the registry
-/// forgot (a restart of the in-memory engine) when it is back; only what cannot be re-asserted is lost.
+/// forgot (a restart of the in-memory engine) when it is back; only what cannot be re-asserted is lost. A node that the registry does not
+/// know has one TTL to come back before its leases are.
 #[derive(Clone)]
 pub struct LeaseKeeper {
     shared: Arc<Shared>,
