@@ -95,7 +95,9 @@ impl ReorderBuffer {
             self.restart_or_stray(packet);
             return;
         }
-        self.probation = None;
+        if self.probation.take().is_some() {
+            self.discarded = self.discarded.wrapping_add(1);
+        }
         let sequence = next + step;
         if step < 0 || self.waiting.contains_key(&sequence) {
             self.discarded = self.discarded.wrapping_add(1);
@@ -173,7 +175,7 @@ impl ReorderBuffer {
         self.waiting.values().map(|packet| packet.received_at).min().map(|at| at + self.window)
     }
 
-    /// Packets that came twice or too late.
+    /// Packets that came twice or too late, and strays.
     pub fn discarded(&self) -> u32 {
         self.discarded
     }
@@ -295,5 +297,16 @@ mod tests {
             buffer.insert(packet(sequence, now));
         }
         assert_eq!(drain(&mut buffer, now), [10, 11, i32::MAX, 40_000, 40_001]);
+        assert_eq!(buffer.discarded(), 1);
+    }
+
+    #[test]
+    fn every_stray_is_counted_whatever_follows_it() {
+        let (mut buffer, now) = (buffer(), Instant::now());
+        for sequence in [10, 30_000, 50_000, 11, 30_000, 12] {
+            buffer.insert(packet(sequence, now));
+        }
+        assert_eq!(drain(&mut buffer, now), [10, 11, 12]);
+        assert_eq!(buffer.discarded(), 3);
     }
 }
