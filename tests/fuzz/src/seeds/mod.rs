@@ -1,0 +1,50 @@
+//! The seeds of the corpora: what `corpus/` holds beside crashes. `corpus/README.md` says where each comes from.
+
+mod codec;
+mod rtmp;
+mod rtp;
+mod text;
+
+use std::{fs, io, path::PathBuf};
+
+use crate::corpus::Entry;
+
+/// The seeds of all targets: the target's name and its inputs.
+pub fn all() -> io::Result<Vec<(&'static str, Vec<Entry>)>> {
+    let demo = codec::Demo::read(&file("gateway/assets/demo.flv")?);
+    Ok(vec![
+        ("rtmp_chunk", rtmp::chunk()?),
+        ("rtmp_amf0", rtmp::amf0()?),
+        ("rtmp_session", rtmp::session()?),
+        ("flv", codec::flv(&demo)),
+        ("avcc", codec::avcc(&demo)),
+        ("aac_config", codec::aac_config(&demo)),
+        ("h264_inspect", rtp::h264_inspect(&demo)),
+        ("rtp_header", rtp::header()),
+        ("rtp_receive", rtp::receive()),
+        ("rtcp", rtp::rtcp()),
+        ("sdp", text::sdp()),
+        ("rtsp_connection", text::rtsp()),
+    ])
+}
+
+/// Writes all seeds into `corpus/`; leaves other files there as they are.
+pub fn write() -> io::Result<()> {
+    for (target, seeds) in all()? {
+        let folder = crate::corpus::folder(target);
+        fs::create_dir_all(&folder)?;
+        for seed in seeds {
+            fs::write(folder.join(seed.name), seed.data)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file of the repository.
+fn file(path: &str) -> io::Result<Vec<u8>> {
+    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path))
+}
+
+fn seed(name: &str, parts: &[&[u8]]) -> Entry {
+    Entry { name: name.to_owned(), data: parts.concat() }
+}

@@ -1,0 +1,15 @@
+//! The targets, and what several of them use.
+
+pub(crate) mod aac_config;
+pub(crate) mod avcc;
+mod depacketize;
+pub(crate) mod flv;
+pub(crate) mod h264_inspect;
+pub(crate) mod rtcp;
+pub(crate) mod rtmp_amf0;
+pub(crate) mod rtmp_chunk;
+pub(crate) mod rtmp_session;
+pub(crate) mod rtp_header;
+pub(crate) mod rtp_receive;
+pub(crate) mod rtsp_connection;
+pub(crate) mod sdp;
