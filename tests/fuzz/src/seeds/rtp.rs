@@ -77,7 +77,8 @@ pub(super) fn receive() -> Vec<Entry> {
     let stray_and_restart = [
         record(2, 0, 1, &[0x65]),
         elsewhere(0, 1, 30_000, &[9]),
-        record(0, 1, 1, &[0x65]),
+        // The first was 65,533.
+        elsewhere(0, 1, 65_534, &[0x65]),
         elsewhere(2, 1, 40_000, &[0x41]),
         elsewhere(1, 1, 40_001, &[0x41]),
     ]

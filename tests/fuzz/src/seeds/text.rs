@@ -179,7 +179,7 @@ pub(super) fn rtsp() -> Vec<Entry> {
         seed("refused", &[&[30, 0, 0], REFUSED.as_bytes()]),
         seed("bare-line-feeds", &[&[1, 0, 0], lines.as_bytes()]),
         seed("pipelined", &[&[250, 0, 0], requests.as_bytes()]),
-        seed("long-header-block", &[&[255, 0, 0], long.as_bytes()]),
+        seed("long-header-block", &[&[16, 0, 0], long.as_bytes()]),
         seed(
             "long-body",
             &[&[5, 0, 0], b"PLAY * RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 65537\r\n\r\n"],

@@ -26,7 +26,8 @@ const READER_PAYLOAD_TYPE: u8 = 100;
 pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut receiver = Receiver::new(&mut input);
-    let mut source = Source { sequence_number: u16::MAX - 3, timestamp: u32::MAX - 9_000 };
+    let mut source =
+        Source { sequence_number: u16::MAX - 3, timestamp: u32::MAX - 9_000, packets: 0 };
     let mut now = Instant::now();
     while !input.is_empty() {
         let flags = input.u8();
@@ -40,6 +41,7 @@ pub(crate) fn run(data: &[u8]) {
 struct Source {
     sequence_number: u16,
     timestamp: u32,
+    packets: u32,
 }
 
 impl Source {
@@ -60,7 +62,9 @@ impl Source {
         let mut packet = vec![0x80, marker | 96];
         packet.extend_from_slice(&self.sequence_number.to_be_bytes());
         packet.extend_from_slice(&self.timestamp.to_be_bytes());
-        packet.extend_from_slice(&[0, 0, 0, 1]);
+        // Nothing under test looks at the SSRC; here it makes each packet one of a kind.
+        packet.extend_from_slice(&self.packets.to_be_bytes());
+        self.packets += 1;
         packet.extend_from_slice(&payload);
         let header = Header::parse(&packet).expect("it is a packet");
         ReceivedPacket { header, bytes: packet.into(), received_at: now }
@@ -198,8 +202,6 @@ impl Order {
     }
 
     fn breaks_behind(&self, packets: &[Bytes]) -> bool {
-        // Packets may look alike: it is their bytes' place that tells. The assembler copies, so ends are compared by content
-        // and only where no other packet looks the same.
         let Some(last) = packets.last() else { return false };
         self.last_before_restart.iter().any(|packet| packet == last)
     }
