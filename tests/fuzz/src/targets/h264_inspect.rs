@@ -20,7 +20,8 @@ fn expected(payload: &[u8]) -> (H264PayloadInfo, Vec<Vec<u8>>) {
     let is = |nal: &[u8], types: &[u8]| nal.first().is_some_and(|h| types.contains(&(h & 31)));
     let sets: Vec<_> = nals.iter().filter(|nal| is(nal, &[7, 8])).map(|nal| nal.to_vec()).collect();
     let starts_idr = first_fragment_of_idr || nals.iter().any(|nal| is(nal, &[5]));
-    (H264PayloadInfo { starts_idr, has_parameter_sets: !sets.is_empty() }, sets)
+    let continues = matches!(payload, [a, b, ..] if a & 31 == 28 && b & 0x80 == 0);
+    (H264PayloadInfo { starts_idr, has_parameter_sets: !sets.is_empty(), continues }, sets)
 }
 
 fn aggregated(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
