@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 use futures_util::stream::Stream;
 use media::StreamKey;
 use proto::v1::{self, StreamEvent, stream_control_server::StreamControl};
-use svc_core::{drain::Shutdown, error::ApiError, tasks::Tasks};
+use svc_core::{
+    drain::Shutdown,
+    error::{ApiError, stream_key},
+    tasks::Tasks,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -36,7 +40,7 @@ impl Control {
         &self,
         request: &v1::StartStreamRequest,
     ) -> Result<v1::StartStreamResponse, ApiError> {
-        let key = parse_key(&request.stream_key)?;
+        let key = stream_key(&request.stream_key)?;
         let not_here = "is for publish-svc; leave it empty here";
         if !request.session_description.is_empty() {
             return Err(ApiError::field("session_description", not_here));
@@ -55,7 +59,7 @@ impl Control {
         &self,
         request: &v1::StopStreamRequest,
     ) -> Result<v1::StopStreamResponse, ApiError> {
-        let key = parse_key(&request.stream_key)?;
+        let key = stream_key(&request.stream_key)?;
         if request.epoch != 0 {
             return Err(ApiError::field("epoch", "is for publish-svc; leave it empty here"));
         }
@@ -67,10 +71,6 @@ impl Control {
         let streams = self.table.list().iter().map(|status| status.to_proto()).collect();
         v1::ListStreamsResponse { streams }
     }
-}
-
-fn parse_key(text: &str) -> Result<StreamKey, ApiError> {
-    StreamKey::parse(text).map_err(|error| ApiError::field("stream_key", error))
 }
 
 #[tonic::async_trait]
@@ -93,7 +93,7 @@ impl StreamControl for Control {
         &self,
         request: Request<v1::GetStreamRequest>,
     ) -> Result<Response<v1::GetStreamResponse>, Status> {
-        let key = parse_key(&request.get_ref().stream_key)?;
+        let key = stream_key(&request.get_ref().stream_key)?;
         Ok(Response::new(v1::GetStreamResponse { stream: Some(self.table.stream(&key)?) }))
     }
 

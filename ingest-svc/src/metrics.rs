@@ -1,13 +1,13 @@
 //! All instruments of ingest-svc.
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
 };
 use svc_core::metrics::Metrics;
 
 /// Why a publisher was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Refused {
     /// The key cannot be a stream key.
     InvalidKey,
@@ -24,7 +24,7 @@ pub(crate) enum Refused {
 }
 
 /// Pictures or sound.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Kind {
     /// Pictures.
     Video,
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
 }
 
 /// Why media was not sent on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Drop {
     /// The tag could not be read.
     Malformed,
@@ -47,19 +47,53 @@ pub(crate) enum Drop {
     SendFailed,
 }
 
+impl Refused {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::InvalidKey => "invalid_key",
+            Self::NotArmed => "not_armed",
+            Self::Live => "live",
+            Self::TooManyStreams => "too_many_streams",
+            Self::NoLeg => "no_leg",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+impl Kind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+}
+
+impl Drop {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::Unusable => "unusable",
+            Self::LegBehind => "leg_behind",
+            Self::SendFailed => "send_failed",
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RefusedLabel {
-    reason: Refused,
+    reason: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct DropLabel {
-    reason: Drop,
+    reason: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {
-    kind: Kind,
+    kind: &'static str,
 }
 
 /// The instruments; cheap to clone.
@@ -144,18 +178,18 @@ impl Instruments {
 
     /// A publisher was refused.
     pub(crate) fn refuse(&self, reason: Refused) {
-        self.refused.get_or_create(&RefusedLabel { reason }).inc();
+        self.refused.get_or_create(&RefusedLabel { reason: reason.label() }).inc();
     }
 
     /// The counter of access units of a kind.
     pub(crate) fn access_units(&self, kind: Kind) -> Counter {
-        self.access_units.get_or_create_owned(&KindLabel { kind })
+        self.access_units.get_or_create_owned(&KindLabel { kind: kind.label() })
     }
 
     /// Media was not sent on.
     pub(crate) fn drop(&self, reason: Drop, count: u32) {
         if count > 0 {
-            self.dropped.get_or_create(&DropLabel { reason }).inc_by(count.into());
+            self.dropped.get_or_create(&DropLabel { reason: reason.label() }).inc_by(count.into());
         }
     }
 }

@@ -9,6 +9,7 @@ use svc_core::{
     drain::Shutdown,
     grpc, http,
     metrics::Metrics,
+    process_id,
     tasks::Tasks,
 };
 use tokio::{net::TcpListener, sync::mpsc};
@@ -98,7 +99,7 @@ impl Ingest {
         let stop_keeping = CancellationToken::new();
         let (keeper, keep_leases) = LeaseKeeper::new(
             engine,
-            owner_id(&config.ingest.id),
+            process_id(&config.ingest.id, "ingest"),
             config.ingest.advertise_grpc_url.clone(),
             lost_sender,
             stop_keeping.clone(),
@@ -207,17 +208,4 @@ impl Ingest {
 
 fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> StartError {
     move |source| StartError::Bind { key, address, source }
-}
-
-/// The configured id, or one that no other process has: host name and a random suffix.
-fn owner_id(configured: &str) -> String {
-    if !configured.is_empty() {
-        return configured.to_owned();
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
-        "" => "ingest",
-        host => host,
-    };
-    format!("{host}-{:08x}", rand::random::<u32>())
 }

@@ -14,7 +14,7 @@ use crate::{
     Claim, Engine, Grant, Lease, LeaseId, Node, NodeInfo, RegistryError, StreamOwner,
     convert::{
         answered_lease, answered_node, event_from_proto, grant_from_proto, info_to_proto,
-        lease_to_proto, std_duration,
+        lease_to_proto,
     },
     engine::Watch,
     service::MAX_RESPONSE_BYTES,
@@ -66,13 +66,13 @@ impl Engine for Client {
     async fn register_node(&self, node: NodeInfo) -> Result<Duration, RegistryError> {
         let request = request(v1::RegisterNodeRequest { node: Some(info_to_proto(node)) });
         let response = answer(self.inner.clone().register_node(request)).await?;
-        Ok(std_duration(response.ttl))
+        Ok(proto::std_duration(response.ttl))
     }
 
     async fn keep_alive(&self, node_id: &str) -> Result<Duration, RegistryError> {
         let request = request(v1::KeepAliveRequest { node_id: node_id.to_owned() });
         let response = answer(self.inner.clone().keep_alive(request)).await?;
-        Ok(std_duration(response.ttl))
+        Ok(proto::std_duration(response.ttl))
     }
 
     async fn deregister_node(&self, node_id: &str) -> Result<(), RegistryError> {
@@ -104,7 +104,7 @@ impl Engine for Client {
         });
         let response = answer(self.inner.clone().renew_leases(request)).await?;
         let lost = response.lost_lease_ids.into_iter().map(LeaseId).collect();
-        Ok((lost, std_duration(response.ttl)))
+        Ok((lost, proto::std_duration(response.ttl)))
     }
 
     async fn release_port(&self, lease: &LeaseId) -> Result<(), RegistryError> {

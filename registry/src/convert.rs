@@ -1,46 +1,27 @@
 //! Between the messages of `proto` and their typed twins.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::IpAddr, time::SystemTime};
 
 use media::StreamKey;
-use proto::v1::{self, watch_response::Subject};
+use proto::{
+    duration, std_duration, timestamp,
+    v1::{self, watch_response::Subject},
+};
 
 use crate::{Grant, Lease, LeaseId, Node, NodeInfo, RegistryError, WatchEvent, validate::invalid};
 
 /// The names of the fields of a lease in a request.
-pub(crate) struct LeaseFields {
-    pub(crate) stream_key: &'static str,
-    pub(crate) rtp_port: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseFields {
+    /// Of the stream key.
+    pub stream_key: &'static str,
+    /// Of the RTP port.
+    pub rtp_port: &'static str,
 }
 
 /// Of `AllocatePortRequest.reassert`.
 pub(crate) const REASSERT: LeaseFields =
     LeaseFields { stream_key: "reassert.stream_key", rtp_port: "reassert.rtp_port" };
-
-pub(crate) fn duration(duration: Duration) -> proto::Duration {
-    // Neither overflows: TTLs are seconds to minutes.
-    proto::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
-    }
-}
-
-/// What is absent or negative is zero.
-pub(crate) fn std_duration(duration: Option<proto::Duration>) -> Duration {
-    let Some(duration) = duration else { return Duration::ZERO };
-    let seconds = u64::try_from(duration.seconds).unwrap_or(0);
-    let nanos = u32::try_from(duration.nanos).unwrap_or(0).min(999_999_999);
-    Duration::new(seconds, nanos)
-}
-
-fn timestamp(time: SystemTime) -> proto::Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let proto::Duration { seconds, nanos } = duration(since);
-    proto::Timestamp { seconds, nanos }
-}
 
 fn system_time(timestamp: Option<proto::Timestamp>) -> SystemTime {
     let since = timestamp.map(|t| proto::Duration { seconds: t.seconds, nanos: t.nanos });
@@ -55,7 +36,8 @@ fn port(field: &'static str, port: u32) -> Result<u16, RegistryError> {
     u16::try_from(port).map_err(|_| invalid(field, format!("{port} is not a port")))
 }
 
-pub(crate) fn lease_to_proto(lease: Lease) -> v1::Lease {
+/// A lease as the API shows it.
+pub fn lease_to_proto(lease: Lease) -> v1::Lease {
     v1::Lease {
         lease_id: lease.id.0,
         stream_key: lease.stream_key.to_string(),
@@ -67,10 +49,8 @@ pub(crate) fn lease_to_proto(lease: Lease) -> v1::Lease {
     }
 }
 
-pub(crate) fn lease_from_proto(
-    lease: v1::Lease,
-    fields: &LeaseFields,
-) -> Result<Lease, RegistryError> {
+/// A lease out of a request, whose fields are called `fields` where they cannot be.
+pub fn lease_from_proto(lease: v1::Lease, fields: &LeaseFields) -> Result<Lease, RegistryError> {
     Ok(Lease {
         id: LeaseId(lease.lease_id),
         stream_key: stream_key(fields.stream_key, &lease.stream_key)?,

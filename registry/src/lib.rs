@@ -19,6 +19,7 @@ mod validate;
 mod conformance;
 
 pub use client::Client;
+pub use convert::{LeaseFields, lease_from_proto, lease_to_proto};
 pub use engine::{Engine, RegistryError, Watch, WatchEvent};
 pub use keeper::{LeaseKeeper, LostLease, NodeKeeper};
 pub use memory::{MemoryConfig, MemoryEngine};

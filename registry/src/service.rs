@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 use crate::{
     Claim, Engine, LeaseId, RegistryError, WatchEvent,
     convert::{
-        REASSERT, duration, event_to_proto, lease_from_proto, lease_to_proto, node_from_proto,
-        node_to_proto, stream_key,
+        REASSERT, event_to_proto, lease_from_proto, lease_to_proto, node_from_proto, node_to_proto,
+        stream_key,
     },
     status::to_status,
     validate::invalid,
@@ -41,7 +41,7 @@ impl v1::registry_server::Registry for Service {
         let node = request.into_inner().node.ok_or_else(|| invalid("node", "must be given"));
         let node = node.and_then(node_from_proto).map_err(to_status)?;
         let ttl = self.engine.register_node(node.info).await.map_err(to_status)?;
-        Ok(Response::new(v1::RegisterNodeResponse { ttl: Some(duration(ttl)) }))
+        Ok(Response::new(v1::RegisterNodeResponse { ttl: Some(proto::duration(ttl)) }))
     }
 
     async fn keep_alive(
@@ -49,7 +49,7 @@ impl v1::registry_server::Registry for Service {
         request: Request<v1::KeepAliveRequest>,
     ) -> Result<Response<v1::KeepAliveResponse>, Status> {
         let ttl = self.engine.keep_alive(&request.get_ref().node_id).await.map_err(to_status)?;
-        Ok(Response::new(v1::KeepAliveResponse { ttl: Some(duration(ttl)) }))
+        Ok(Response::new(v1::KeepAliveResponse { ttl: Some(proto::duration(ttl)) }))
     }
 
     async fn deregister_node(
@@ -81,7 +81,7 @@ impl v1::registry_server::Registry for Service {
         let (lost, ttl) = self.engine.renew_leases(&owner_id, &leases).await.map_err(to_status)?;
         Ok(Response::new(v1::RenewLeasesResponse {
             lost_lease_ids: lost.into_iter().map(|id| id.0).collect(),
-            ttl: Some(duration(ttl)),
+            ttl: Some(proto::duration(ttl)),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Error kinds: the one set to which every error of the project is mapped, equal to the gRPC codes, and how a kind
 //! becomes a `tonic::Status` with `google.rpc` details.
 
+use media::StreamKey;
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// What kind of failure an error is. Equals the gRPC code set, less what is never sent.
@@ -130,6 +131,15 @@ pub struct ApiError {
     pub message: String,
     /// The details that go with the kind.
     pub detail: Detail,
+}
+
+/// The reason of the `ErrorInfo` with which a node answers StartStream where another program has the leased port: the caller rejects
+/// the port and starts on another.
+pub const PORT_IN_USE: &str = "PORT_IN_USE";
+
+/// The `stream_key` of a request.
+pub fn stream_key(text: &str) -> Result<StreamKey, ApiError> {
+    StreamKey::parse(text).map_err(|error| ApiError::field("stream_key", error))
 }
 
 /// The `google.rpc` detail of an [`ApiError`].

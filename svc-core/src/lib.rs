@@ -1,6 +1,7 @@
 //! The chassis both services stand on: configuration, error kinds, telemetry, health, gRPC, drain.
 
 pub mod accept;
+pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod error;
@@ -8,5 +9,8 @@ pub mod grpc;
 pub mod http;
 pub mod metrics;
 pub mod panics;
+mod process_id;
 pub mod tasks;
 pub mod telemetry;
+
+pub use process_id::process_id;

@@ -3,10 +3,11 @@
 use std::{
     io,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use media::{NtpTime, codec::MediaKind};
+use media::codec::MediaKind;
+use svc_core::clock::wall_clock;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{Span, debug, info_span, trace, warn};
 
@@ -267,9 +268,4 @@ fn kind_label(kind: MediaKind) -> &'static str {
         MediaKind::Video => "video",
         MediaKind::Audio => "audio",
     }
-}
-
-/// The wall-clock time now.
-pub(crate) fn wall_clock() -> NtpTime {
-    NtpTime::from_unix(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }

@@ -17,7 +17,10 @@ use media::sdp::{SessionDescription, TrackDescription};
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use rand::RngExt;
 use registry::{Grant, LeaseId, RegistryError};
-use svc_core::{error::Kind, grpc};
+use svc_core::{
+    error::{Kind, PORT_IN_USE},
+    grpc,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic_types::StatusExt;
 use tracing::{Instrument, Span, debug, info, warn};
@@ -27,7 +30,7 @@ use super::{
     carry::{Broken, Carrier},
     socket::LegSockets,
 };
-use crate::stream::{LegFacts, LegStatus, Track, lease_to_proto};
+use crate::stream::{LegFacts, LegStatus, Track};
 
 /// How long a node may take to answer StartStream: it binds a port, which takes milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,9 +42,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 const MAX_ATTEMPTS_PER_LEASE: u32 = 3;
 /// Ports that are rejected in one attempt before it pauses.
 const MAX_REJECTIONS: u32 = 32;
-/// The ErrorInfo reason of a port that another program holds.
-const PORT_IN_USE: &str = "PORT_IN_USE";
-
 /// What a leg hears and says.
 pub(super) struct Signals {
     pub(super) tracks: watch::Receiver<Arc<Announced>>,
@@ -183,7 +183,7 @@ impl Control {
         let request = v1::StartStreamRequest {
             stream_key: self.config.key.as_str().to_owned(),
             session_description: description.to_leg_sdp(sockets.rtp_address()),
-            lease: Some(lease_to_proto(&grant.lease)),
+            lease: Some(registry::lease_to_proto(grant.lease.clone())),
             source_url: String::new(),
         };
         let url = &grant.node.info.grpc_url;

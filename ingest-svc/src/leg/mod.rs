@@ -10,8 +10,6 @@ mod pacer;
 mod reports;
 mod socket;
 
-pub(crate) use carry::wall_clock;
-
 use std::sync::{Arc, OnceLock};
 
 use media::{NtpTime, StreamKey};

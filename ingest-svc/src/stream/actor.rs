@@ -33,7 +33,7 @@ use tracing::{Span, info, info_span};
 use super::{
     Relay, StreamStatus,
     claim::{self, Claim},
-    status::{State, time_to_proto},
+    status::State,
 };
 use crate::{
     leg::{Ending, Leg, LegConfig, LegEvent},
@@ -244,7 +244,7 @@ impl Actor {
             peer_address: publisher.peer().to_string(),
             app: request.app.clone(),
             user_agent: request.user_agent.clone(),
-            connected_at: Some(time_to_proto(publisher.connected_at())),
+            connected_at: Some(proto::timestamp(publisher.connected_at())),
         };
         self.status.update(|facts| facts.publisher = Some(shown));
         self.publisher = Some(publisher);

@@ -15,7 +15,7 @@ use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
 
 pub(crate) use actor::{Actor, Command, Context, bring_up_span};
 pub(crate) use pipeline::Track;
-pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus, lease_to_proto};
+pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus};
 use {
     gop::GopCache,
     pipeline::{Pipeline, PipelineConfig},

@@ -7,13 +7,14 @@ use std::{
 
 use media::{NtpTime, codec::MediaKind, rtmp::MediaMessage};
 use prometheus_client::metrics::counter::Counter;
+use svc_core::clock::wall_clock;
 
 use super::{
     Context, GopCache, Pipeline, PipelineConfig, StreamStatus, TrackIdentity, Unit,
     pipeline::Dropped, status::State,
 };
 use crate::{
-    leg::{Announced, Leg, wall_clock},
+    leg::{Announced, Leg},
     metrics::{Drop as DropReason, Instruments, Kind},
 };
 

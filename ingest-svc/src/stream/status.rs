@@ -164,7 +164,7 @@ impl StreamStatus {
                 State::Held => v1::StreamState::Held,
             }
             .into(),
-            started_at: Some(time_to_proto(self.started_at)),
+            started_at: Some(proto::timestamp(self.started_at)),
             tracks: facts.tracks.iter().map(track_to_proto).collect(),
             publisher: facts.publisher,
             epoch: facts.leg.as_ref().map_or(0, |leg| leg.lease.epoch),
@@ -176,7 +176,7 @@ impl StreamStatus {
                 packets: counters.packets.load(Relaxed),
                 malformed: counters.malformed.load(Relaxed),
                 bitrate: counters.bitrate.load(Relaxed),
-                live_for: Some(duration_to_proto(live_for)),
+                live_for: Some(proto::duration(live_for)),
                 ..Default::default()
             }),
             problem: facts.problem,
@@ -219,38 +219,11 @@ fn leg_to_proto(leg: &LegFacts) -> v1::Leg {
     v1::Leg {
         node_id: leg.lease.node_id.clone(),
         rtp_address: leg.rtp_address.to_string(),
-        lease: Some(lease_to_proto(&leg.lease)),
+        lease: Some(registry::lease_to_proto(leg.lease.clone())),
         established: status.established.load(Relaxed),
         packets_sent: status.packets_sent.load(Relaxed),
         fraction_lost: status.fraction_lost.load(Relaxed),
         round_trip_time: (round_trip > 0)
-            .then(|| duration_to_proto(Duration::from_nanos(round_trip))),
-    }
-}
-
-/// A lease as the API shows it.
-pub(crate) fn lease_to_proto(lease: &Lease) -> v1::Lease {
-    v1::Lease {
-        lease_id: lease.id.0.clone(),
-        stream_key: lease.stream_key.as_str().to_owned(),
-        node_id: lease.node_id.clone(),
-        rtp_port: lease.rtp_port.into(),
-        epoch: lease.epoch,
-        owner_id: lease.owner_id.clone(),
-        ttl: Some(duration_to_proto(lease.ttl)),
-    }
-}
-
-/// A wall-clock time as the API shows it.
-pub(crate) fn time_to_proto(time: SystemTime) -> proto::Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let proto::Duration { seconds, nanos } = duration_to_proto(since);
-    proto::Timestamp { seconds, nanos }
-}
-
-fn duration_to_proto(duration: Duration) -> proto::Duration {
-    proto::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: duration.subsec_nanos() as i32,
+            .then(|| proto::duration(Duration::from_nanos(round_trip))),
     }
 }

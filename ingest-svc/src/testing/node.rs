@@ -19,7 +19,7 @@ use proto::v1::{
     stream_control_server::{StreamControl, StreamControlServer},
 };
 use registry::NodeInfo;
-use svc_core::error::{ApiError, Kind};
+use svc_core::error::{ApiError, Kind, PORT_IN_USE};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::mpsc,
@@ -182,7 +182,7 @@ impl StreamControl for Service {
         let started = self.streams.lock().unwrap().contains_key(&request.stream_key);
         if !started {
             let tasks = self.bind(port).await.map_err(|error| {
-                ApiError::reason(Kind::FailedPrecondition, "PORT_IN_USE", error.to_string())
+                ApiError::reason(Kind::FailedPrecondition, PORT_IN_USE, error.to_string())
             })?;
             self.streams.lock().unwrap().insert(request.stream_key.clone(), tasks);
         }
