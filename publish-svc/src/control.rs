@@ -11,11 +11,11 @@ use std::{
 use futures_util::stream::Stream;
 use media::{StreamKey, sdp::SessionDescription};
 use proto::v1::{self, StreamEvent, stream_control_server::StreamControl};
-use registry::{Lease, LeaseId, LeaseKeeper};
+use registry::{Lease, LeaseFields, LeaseId, LeaseKeeper};
 use svc_core::{
     config::RingConfig,
     drain::Shutdown,
-    error::{ApiError, Kind},
+    error::{ApiError, Kind, PORT_IN_USE, stream_key},
     tasks::Tasks,
     telemetry,
 };
@@ -25,6 +25,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     leg::{Counters, Leg, LegSettings, LegSpec, PortPair, StreamStatus},
+    metrics::Instruments,
     stream::PublishedStream,
     streams::{Entry, Started, Streams},
 };
@@ -54,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) shutdown: Shutdown,
     /// The streams.
     pub(crate) streams: Arc<Streams>,
+    /// Where what is counted is added up.
+    pub(crate) metrics: Instruments,
 }
 
 /// The service; cheap to clone.
@@ -79,7 +82,7 @@ impl Control {
     }
 
     fn read(&self, request: v1::StartStreamRequest) -> Result<Wanted, ApiError> {
-        let key = parse_key(&request.stream_key)?;
+        let key = stream_key(&request.stream_key)?;
         if !request.source_url.is_empty() {
             return Err(ApiError::field("source_url", "is for ingest-svc; leave it empty here"));
         }
@@ -93,42 +96,32 @@ impl Control {
     }
 
     fn read_lease(&self, key: &StreamKey, lease: v1::Lease) -> Result<Lease, ApiError> {
-        if lease.stream_key != key.as_str() {
-            return Err(ApiError::field(
-                "lease.stream_key",
-                "is not the stream_key of the request",
-            ));
+        const FIELDS: LeaseFields =
+            LeaseFields { stream_key: "lease.stream_key", rtp_port: "lease.rtp_port" };
+        let lease = registry::lease_from_proto(lease, &FIELDS)?;
+        if lease.stream_key != *key {
+            return Err(ApiError::field(FIELDS.stream_key, "is not the stream_key of the request"));
         }
         if lease.node_id != self.context.node_id {
             let here = &self.context.node_id;
             let problem = format!("unknown node {:?}; this one is {here:?}", lease.node_id);
             return Err(ApiError::field("lease.node_id", problem));
         }
-        let rtp_port = u16::try_from(lease.rtp_port).ok().filter(|p| *p > 0 && p % 2 == 0);
-        let Some(rtp_port) = rtp_port else {
-            return Err(ApiError::field("lease.rtp_port", "is an even port from 2 to 65534"));
-        };
-        let ttl = lease.ttl.unwrap_or_default();
-        Ok(Lease {
-            id: LeaseId(lease.lease_id),
-            stream_key: key.clone(),
-            node_id: lease.node_id,
-            rtp_port,
-            epoch: lease.epoch,
-            owner_id: lease.owner_id,
-            ttl: Duration::from_secs(ttl.seconds.max(0) as u64),
-        })
+        if lease.rtp_port == 0 || lease.rtp_port % 2 == 1 {
+            return Err(ApiError::field(FIELDS.rtp_port, "is an even port from 2 to 65534"));
+        }
+        Ok(lease)
     }
 
     /// Runs to its end though the caller hangs up, so that nothing is left half done.
     async fn start(&self, wanted: Wanted) -> Result<v1::Stream, ApiError> {
         let _order = self.order.lock().await;
         let streams = &self.context.streams;
-        match streams.entry(&wanted.key) {
-            Err(_) => self.start_new(wanted).await,
-            Ok(entry) => self.start_again(&entry, wanted).await?,
-        }
-        .map(|entry| streams.to_proto(&entry))
+        let entry = match streams.entry(&wanted.key) {
+            Err(_) => self.start_new(wanted).await?,
+            Ok(entry) => self.start_again(entry, wanted).await?,
+        };
+        Ok(streams.to_proto(&entry))
     }
 
     async fn start_new(&self, wanted: Wanted) -> Result<Arc<Entry>, ApiError> {
@@ -150,6 +143,7 @@ impl Control {
             status: status.clone(),
             counters: counters.clone(),
             cname: context.node_id.as_str().into(),
+            metrics: context.metrics.clone(),
         };
         let spec = spec(Some(ports), wanted.description);
         let leg = leg.spawn(context.legs, spec, &context.tasks);
@@ -169,7 +163,7 @@ impl Control {
         }
         PortPair::bind(self.context.rtp_bind_address, port).map_err(|error| {
             let message = format!("RTP port {} cannot be bound: {}", error.port, error.source);
-            let reason = if error.is_about_the_port() { "PORT_IN_USE" } else { "BIND_FAILED" };
+            let reason = if error.is_about_the_port() { PORT_IN_USE } else { "BIND_FAILED" };
             ApiError::reason(Kind::FailedPrecondition, reason, message)
         })
     }
@@ -198,15 +192,11 @@ impl Control {
         Err(ApiError::reason(Kind::ResourceExhausted, "NO_PORT", message))
     }
 
-    async fn start_again(
-        &self,
-        entry: &Arc<Entry>,
-        wanted: Wanted,
-    ) -> Result<Result<Arc<Entry>, ApiError>, ApiError> {
+    async fn start_again(&self, entry: Arc<Entry>, wanted: Wanted) -> Result<Arc<Entry>, ApiError> {
         let started = entry.started();
         let Some(lease) = wanted.lease else {
             if started.by_hand && started.sdp == wanted.sdp {
-                return Ok(Ok(entry.clone()));
+                return Ok(entry);
             }
             let problem = "is started with other parameters";
             return Err(ApiError::exists("stream", &wanted.key, problem));
@@ -220,14 +210,12 @@ impl Control {
             return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
         }
         if lease == started.lease && wanted.sdp == started.sdp {
-            return Ok(Ok(entry.clone()));
+            return Ok(entry);
         }
-        if wanted.description.tracks.len()
-            != entry.published.clocks.lock().unwrap_or_else(PoisonError::into_inner).len()
-        {
+        if wanted.description.tracks.len() != entry.published.track_count {
             // Other tracks: the readers' descriptions are wrong now, so they have to come back.
-            self.remove(&wanted.key, entry).await;
-            return Ok(self.start_new(Wanted { lease: Some(lease), ..wanted }).await);
+            self.remove(&wanted.key, &entry).await;
+            return self.start_new(Wanted { lease: Some(lease), ..wanted }).await;
         }
         let ports = if lease.rtp_port == started.lease.rtp_port {
             None
@@ -242,7 +230,7 @@ impl Control {
         *entry.started.lock().unwrap_or_else(PoisonError::into_inner) =
             Started { sdp: wanted.sdp, lease, by_hand: false };
         entry.status.touch();
-        Ok(Ok(entry.clone()))
+        Ok(entry)
     }
 
     async fn remove(&self, key: &StreamKey, entry: &Arc<Entry>) {
@@ -267,13 +255,13 @@ impl Control {
     }
 
     /// Ends a stream whose lease has ended.
-    pub(crate) async fn lease_ended(&self, lease: &Lease) {
+    pub(crate) async fn lease_ended(&self, key: &StreamKey, lease: &LeaseId) {
         let _order = self.order.lock().await;
-        if let Ok(entry) = self.context.streams.entry(&lease.stream_key)
-            && entry.started().lease.id == lease.id
+        if let Ok(entry) = self.context.streams.entry(key)
+            && entry.started().lease.id == *lease
         {
-            tracing::info!(stream = %lease.stream_key, "the lease has ended, so the stream ends");
-            self.remove(&lease.stream_key, &entry).await;
+            tracing::info!(stream = %key, "the lease has ended, so the stream ends");
+            self.remove(key, &entry).await;
         }
     }
 
@@ -291,10 +279,6 @@ fn spec(ports: Option<PortPair>, description: SessionDescription) -> LegSpec {
     let first_packet = tracing::info_span!(parent: None, "first_rtp_packet");
     telemetry::follow(&first_packet);
     LegSpec { ports, description, first_packet }
-}
-
-fn parse_key(text: &str) -> Result<StreamKey, ApiError> {
-    StreamKey::parse(text).map_err(|error| ApiError::field("stream_key", error))
 }
 
 /// Runs `work` in a task of its own, so that a caller who hangs up leaves nothing half done.
@@ -328,7 +312,7 @@ impl StreamControl for Control {
         request: Request<v1::StopStreamRequest>,
     ) -> Result<Response<v1::StopStreamResponse>, Status> {
         let request = request.into_inner();
-        let key = parse_key(&request.stream_key)?;
+        let key = stream_key(&request.stream_key)?;
         let control = self.clone();
         let stream = whole(async move { control.stop(key, request.epoch).await }).await?;
         Ok(Response::new(v1::StopStreamResponse { stream: Some(stream) }))
@@ -339,7 +323,7 @@ impl StreamControl for Control {
         request: Request<v1::GetStreamRequest>,
     ) -> Result<Response<v1::GetStreamResponse>, Status> {
         let streams = &self.context.streams;
-        let entry = streams.entry(&parse_key(&request.get_ref().stream_key)?)?;
+        let entry = streams.entry(&stream_key(&request.get_ref().stream_key)?)?;
         Ok(Response::new(v1::GetStreamResponse { stream: Some(streams.to_proto(&entry)) }))
     }
 

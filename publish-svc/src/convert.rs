@@ -2,12 +2,11 @@
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use media::codec::CodecConfig;
 use proto::v1;
-use registry::Lease;
 
 use crate::{
     leg::{Counters, LegState},
@@ -39,29 +38,6 @@ pub(crate) fn track(
     }
 }
 
-/// A point of time.
-pub(crate) fn time(time: SystemTime) -> proto::Timestamp {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    proto::Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }
-}
-
-fn duration(duration: Duration) -> proto::Duration {
-    proto::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
-}
-
-/// A lease.
-pub(crate) fn lease(lease: &Lease) -> v1::Lease {
-    v1::Lease {
-        lease_id: lease.id.0.clone(),
-        stream_key: lease.stream_key.as_str().to_owned(),
-        node_id: lease.node_id.clone(),
-        rtp_port: lease.rtp_port.into(),
-        epoch: lease.epoch,
-        owner_id: lease.owner_id.clone(),
-        ttl: Some(duration(lease.ttl)),
-    }
-}
-
 /// A stream's state.
 pub(crate) fn state(state: LegState) -> v1::StreamState {
     match state {
@@ -84,7 +60,7 @@ pub(crate) fn counters(counters: &Counters) -> v1::StreamCounters {
         packets_discarded: load(&counters.packets_discarded),
         malformed: load(&counters.malformed).wrapping_add(load(&counters.oversized)),
         bitrate: load(&counters.bitrate),
-        live_for: Some(duration(Duration::from_millis(load(&counters.live_ms).into()))),
+        live_for: Some(proto::duration(Duration::from_millis(load(&counters.live_ms).into()))),
     }
 }
 
@@ -99,7 +75,7 @@ pub(crate) fn reader(reader: &ReaderEntry) -> v1::Reader {
         user_agent: reader.user_agent.clone(),
         transport: transport.into(),
         state: state.into(),
-        connected_at: Some(time(reader.connected_at)),
+        connected_at: Some(proto::timestamp(reader.connected_at)),
         packets_sent: reader.packets_sent.load(Ordering::Relaxed),
         skips: reader.skips.load(Ordering::Relaxed),
         access_units_skipped: reader.access_units_skipped.load(Ordering::Relaxed),

@@ -3,6 +3,7 @@
 mod control;
 mod convert;
 mod leg;
+mod metrics;
 mod ring;
 mod rtsp;
 mod service;

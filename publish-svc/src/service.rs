@@ -16,7 +16,9 @@ use registry::{
     Client, Engine, LeaseKeeper, LostLease, MemoryConfig, MemoryEngine, NodeInfo, NodeKeeper,
     WatchEvent,
 };
-use svc_core::{config::Config, drain::Shutdown, grpc, http, metrics::Metrics, tasks::Tasks};
+use svc_core::{
+    config::Config, drain::Shutdown, grpc, http, metrics::Metrics, process_id, tasks::Tasks,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,6 +27,7 @@ use tracing::{Instrument, info, warn};
 use crate::{
     control::{Context, Control},
     leg::LegSettings,
+    metrics::Instruments,
     rtsp,
     streams::Streams,
 };
@@ -94,70 +97,53 @@ impl Publish {
     /// Takes all sockets. The registry is embedded where `config.registry.url` is empty.
     pub async fn bind(config: &Config) -> Result<Self, StartError> {
         let metrics = Metrics::new("publish-svc");
-        let tasks = Tasks::new(&metrics);
+        let (tasks, instruments) = (Tasks::new(&metrics), Instruments::new(&metrics));
         let (shutdown, ports) = (Shutdown::new(), Shutdown::new());
         let engine = engine(config)?;
-        let rtp_address = announced_address(config);
         // The RTSP server needs the streams, which need the RTSP port: so the port is taken first.
-        let bound = rtsp::Sockets::bind(&config.rtsp).await?;
-        let streams = Arc::new(Streams::new(match config.publish.advertise_rtsp_url.as_str() {
-            "" => format!("rtsp://{}", SocketAddr::new(rtp_address, bound.address().port())),
-            url => url.trim_end_matches('/').to_owned(),
-        }));
-        let rtsp = rtsp::Server::new(bound, &config.rtsp, streams.clone(), tasks.clone());
-        let node_id = node_id(&config.publish.node_id);
+        let sockets = rtsp::Sockets::bind(&config.rtsp).await?;
+        let mut node = node_info(config, sockets.address().port());
+        let streams = Arc::new(Streams::new(node.rtsp_url.clone(), instruments.streams.clone()));
+        let rtsp = rtsp::Server::new(
+            sockets,
+            &config.rtsp,
+            streams.clone(),
+            tasks.clone(),
+            instruments.clone(),
+        );
         let stop_keeping = CancellationToken::new();
         let (lost_sender, lost) = mpsc::channel(MAX_LOST);
         let (keeper, keep_leases) = LeaseKeeper::new(
             engine.clone(),
-            node_id.clone(),
+            node.id.clone(),
             config.publish.advertise_grpc_url.clone(),
             lost_sender,
             stop_keeping.clone(),
         );
         let control = Control::new(Context {
-            node_id: node_id.clone(),
+            node_id: node.id.clone(),
             rtp_bind_address: config.publish.rtp_bind_address,
-            legs: LegSettings {
-                reorder_window: config.rtp.reorder_window,
-                silence: config.publish.leg_timeout,
-                max_access_unit_bytes: config.ring.max_bytes,
-            },
+            legs: LegSettings::new(config),
             ring: config.ring.clone(),
             keeper,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
-            streams: streams.clone(),
+            streams,
+            metrics: instruments,
         });
-        let listen = config.publish.grpc_listen;
-        let routes = Routes::new(StreamControlServer::new(control.clone()))
-            .add_service(registry::service(engine.clone()));
-        let services = &[STREAM_CONTROL, REGISTRY];
-        let (grpc, serve_grpc) = grpc::bind(listen, &metrics, routes, services, ports.clone())
-            .await
-            .map_err(refused("publish.grpc_listen", listen))?;
+        let (grpc, serve_grpc) =
+            serve_grpc(config, &metrics, &control, &engine, ports.clone()).await?;
         let listen = config.publish.http_listen;
         let (http, serve_http) = http::bind(listen, metrics, axum::Router::new(), ports.clone())
             .await
             .map_err(refused("publish.http_listen", listen))?;
-        let node = NodeInfo {
-            id: node_id,
-            rtp_address,
-            rtp_port_min: config.publish.rtp_port_min,
-            rtp_port_max: config.publish.rtp_port_max,
-            rtsp_url: match config.publish.advertise_rtsp_url.as_str() {
-                "" => format!("rtsp://{}", SocketAddr::new(rtp_address, rtsp.address().port())),
-                url => url.to_owned(),
-            },
-            grpc_url: match config.publish.advertise_grpc_url.as_str() {
-                "" => format!("http://{}", SocketAddr::new(rtp_address, grpc.port())),
-                url => url.to_owned(),
-            },
-        };
+        if node.grpc_url.is_empty() {
+            node.grpc_url = format!("http://{}", SocketAddr::new(node.rtp_address, grpc.port()));
+        }
         Ok(Self {
             addresses: Addresses { rtsp: rtsp.address(), grpc, http },
             rtsp,
-            servers: [("grpc", Box::pin(serve_grpc)), ("http", Box::pin(serve_http))],
+            servers: [("grpc", serve_grpc), ("http", Box::pin(serve_http))],
             keep_leases: Box::pin(keep_leases),
             node,
             engine,
@@ -239,13 +225,13 @@ async fn follow_leases(
                 tokio::select! {
                     event = watch.next() => match event {
                         Some(Ok(WatchEvent::LeaseRemoved { lease, .. })) if lease.node_id == node_id => {
-                            control.lease_ended(&lease).await;
+                            control.lease_ended(&lease.stream_key, &lease.id).await;
                         }
                         Some(Ok(_)) => {}
                         Some(Err(_)) | None => break,
                     },
                     Some(lost) = lost.recv() => {
-                        warn!(lease = %lost.id.0, stream = %lost.stream_key, "a lease of the node is lost");
+                        control.lease_ended(&lost.stream_key, &lost.id).await;
                     }
                 }
             }
@@ -272,6 +258,40 @@ fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error
     move |source| StartError::Bind { key, address, source }
 }
 
+/// StreamControl and the Registry on the gRPC port.
+async fn serve_grpc(
+    config: &Config,
+    metrics: &Metrics,
+    control: &Control,
+    engine: &Arc<dyn Engine>,
+    ports: Shutdown,
+) -> Result<(SocketAddr, Serve), StartError> {
+    let listen = config.publish.grpc_listen;
+    let routes = Routes::new(StreamControlServer::new(control.clone()))
+        .add_service(registry::service(engine.clone()));
+    let services = &[STREAM_CONTROL, REGISTRY];
+    let (address, serve) = grpc::bind(listen, metrics, routes, services, ports)
+        .await
+        .map_err(refused("publish.grpc_listen", listen))?;
+    Ok((address, Box::pin(serve)))
+}
+
+/// What the node announces. Its gRPC URL stays empty where the port has to be known for it.
+fn node_info(config: &Config, rtsp_port: u16) -> NodeInfo {
+    let rtp_address = announced_address(config);
+    NodeInfo {
+        id: process_id(&config.publish.node_id, "node"),
+        rtp_address,
+        rtp_port_min: config.publish.rtp_port_min,
+        rtp_port_max: config.publish.rtp_port_max,
+        rtsp_url: match config.publish.advertise_rtsp_url.as_str() {
+            "" => format!("rtsp://{}", SocketAddr::new(rtp_address, rtsp_port)),
+            url => url.trim_end_matches('/').to_owned(),
+        },
+        grpc_url: config.publish.advertise_grpc_url.clone(),
+    }
+}
+
 /// The configured address, or the local one towards the registry, or this host's loopback where the registry is here.
 fn announced_address(config: &Config) -> IpAddr {
     let configured = config.publish.rtp_address;
@@ -291,17 +311,4 @@ fn towards(url: &str) -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect((uri.host()?, uri.port_u16()?)).ok()?;
     Some(socket.local_addr().ok()?.ip())
-}
-
-/// The configured id, or one that no other process has: host name and a random suffix.
-fn node_id(configured: &str) -> String {
-    if !configured.is_empty() {
-        return configured.to_owned();
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
-        "" => "node",
-        host => host,
-    };
-    format!("{host}-{:08x}", rand::random::<u32>())
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use media::StreamKey;
+use prometheus_client::metrics::gauge::Gauge;
 use proto::v1;
 use registry::Lease;
 use svc_core::error::ApiError;
@@ -66,19 +67,22 @@ pub(crate) struct Streams {
     /// Told at each change of the table or of a stream.
     pub(crate) changes: Arc<watch::Sender<u64>>,
     rtsp_url: String,
+    count: Gauge,
 }
 
 impl Streams {
-    /// No streams; `rtsp_url` is where readers play from.
-    pub(crate) fn new(rtsp_url: String) -> Self {
-        Self { by_key: Mutex::default(), changes: Arc::new(watch::Sender::new(0)), rtsp_url }
+    /// No streams; `rtsp_url` is where readers play from, `count` tells how many there are.
+    pub(crate) fn new(rtsp_url: String, count: Gauge) -> Self {
+        let changes = Arc::new(watch::Sender::new(0));
+        Self { by_key: Mutex::default(), changes, rtsp_url, count }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamKey, Arc<Entry>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn touch(&self) {
+    fn tell_change(&self) {
+        self.count.set(self.lock().len() as i64);
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
@@ -99,7 +103,7 @@ impl Streams {
     /// Adds a stream.
     pub(crate) fn insert(&self, key: StreamKey, entry: Arc<Entry>) {
         self.lock().insert(key, entry);
-        self.touch();
+        self.tell_change();
     }
 
     /// Takes a stream out, if it is still this one.
@@ -109,7 +113,7 @@ impl Streams {
             streams.remove(key);
         }
         drop(streams);
-        self.touch();
+        self.tell_change();
     }
 
     /// All streams, in the order of their keys.
@@ -125,7 +129,7 @@ impl Streams {
         v1::Stream {
             stream_key: entry.published.key.as_str().to_owned(),
             state: convert::state(status.state).into(),
-            started_at: Some(convert::time(entry.started_at)),
+            started_at: Some(proto::timestamp(entry.started_at)),
             tracks: status.tracks,
             rtp_port: started.lease.rtp_port.into(),
             rtsp_url: format!("{}/{}", self.rtsp_url, entry.published.key),
@@ -133,7 +137,7 @@ impl Streams {
             epoch: started.lease.epoch,
             counters: Some(convert::counters(&entry.counters)),
             session_description: described.map(|d| d.sdp(unspecified)).unwrap_or_default(),
-            lease: Some(convert::lease(&started.lease)),
+            lease: Some(registry::lease_to_proto(started.lease)),
             ..Default::default()
         }
     }

@@ -6,12 +6,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use media::{NtpTime, sdp::SessionDescription};
+use media::sdp::SessionDescription;
 use proto::v1;
-use svc_core::tasks::Tasks;
+use svc_core::{clock::wall_clock, config::Config, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -20,7 +20,11 @@ use super::{
     intake::{Intake, IntakeConfig, Now},
     output::StreamOutput,
 };
-use crate::{convert, stream::PublishedStream};
+use crate::{
+    convert,
+    metrics::{Instruments, Reported},
+    stream::PublishedStream,
+};
 
 /// Receive calls on one wake-up, before timers and commands get their turn: 16 calls of 8 buffers are 8 MiB at the most.
 const RECEIVE_BUDGET: usize = 16;
@@ -38,6 +42,17 @@ pub(crate) struct LegSettings {
     pub(crate) silence: Duration,
     /// The largest access unit in bytes: what the ring can hold.
     pub(crate) max_access_unit_bytes: usize,
+}
+
+impl LegSettings {
+    /// What the configuration says of legs.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            reorder_window: config.rtp.reorder_window,
+            silence: config.publish.leg_timeout,
+            max_access_unit_bytes: config.ring.max_bytes,
+        }
+    }
 }
 
 /// One leg: where it comes in, and what.
@@ -145,6 +160,8 @@ pub(crate) struct Leg {
     pub(crate) counters: Arc<Counters>,
     /// The node's CNAME in Receiver Reports.
     pub(crate) cname: Arc<str>,
+    /// Where what is counted is added up.
+    pub(crate) metrics: Instruments,
 }
 
 impl Leg {
@@ -169,6 +186,7 @@ impl Leg {
             description: spec.description,
             first_packet: Some(spec.first_packet),
             tick: Tick { at: Instant::now(), bytes: 0 },
+            reported: Reported::default(),
             _ended: ended.clone().drop_guard(),
         };
         // What is known from the start is there before the call is answered.
@@ -188,6 +206,7 @@ struct Task {
     description: SessionDescription,
     first_packet: Option<tracing::Span>,
     tick: Tick,
+    reported: Reported,
     /// Dropped last, after the ports.
     _ended: DropGuard,
 }
@@ -332,9 +351,11 @@ impl Task {
             Counters::add(&counters.live_ms, passed.as_millis() as u32);
         }
         self.tick = Tick { at: now, bytes };
+        self.leg.metrics.add_up(counters, &mut self.reported);
     }
 
-    fn log_end(&self) {
+    fn log_end(&mut self) {
+        self.leg.metrics.add_up(&self.leg.counters, &mut self.reported);
         let load = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
         let counters = &self.leg.counters;
         tracing::info!(
@@ -357,6 +378,5 @@ async fn readable(ports: Option<&PortPair>) -> std::io::Result<()> {
 }
 
 fn now() -> Now {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { instant: tokio::time::Instant::now().into_std(), ntp: NtpTime::from_unix(since_1970) }
+    Now { instant: tokio::time::Instant::now().into_std(), ntp: wall_clock() }
 }

@@ -26,10 +26,14 @@ use tokio::{
 
 use super::{
     Shared,
+    closed::Closed,
     playback::Playback,
     udp::{Heard, Listening, UdpPorts},
 };
-use crate::stream::{PublishedStream, ReaderDescription, ReaderEntry, ReaderGuard};
+use crate::{
+    metrics::Counted,
+    stream::{PublishedStream, ReaderDescription, ReaderEntry, ReaderGuard},
+};
 
 /// Room for one read of the socket.
 const READ_BYTES: usize = 4096;
@@ -56,6 +60,7 @@ pub(super) struct Connection {
     stuck_since: Option<Instant>,
     began: Instant,
     bytes_sent: u64,
+    _counted: Counted,
 }
 
 struct Session {
@@ -73,7 +78,7 @@ enum Wake {
     Media,
     Report,
     Tick,
-    End(&'static str),
+    End(Closed),
 }
 
 impl Connection {
@@ -103,6 +108,7 @@ impl Connection {
             stuck_since: None,
             began: Instant::now(),
             bytes_sent: 0,
+            _counted: shared.metrics.connect(),
             shared,
         })
     }
@@ -116,12 +122,13 @@ impl Connection {
             }
         };
         self.last_words().await;
+        self.shared.metrics.close(why.label());
         let reader = self.session.as_ref().map(|session| &session.reader);
         tracing::info!(
             peer = %self.peer,
             stream = self.session.as_ref().map(|session| session.stream.key.as_str()),
             udp = reader.map(|reader| reader.udp),
-            why,
+            why = why.text(),
             seconds = self.began.elapsed().as_secs(),
             bytes = self.bytes_sent,
             packets = reader.map(|reader| reader.packets_sent.load(Ordering::Relaxed)),
@@ -162,8 +169,8 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            () = self.shared.shutdown.draining().cancelled() => Wake::End("the server stops"),
-            () = ended => Wake::End("the stream has ended"),
+            () = self.shared.shutdown.draining().cancelled() => Wake::End(Closed::ServerStops),
+            () = ended => Wake::End(Closed::StreamEnded),
             read = self.reading.read_buf(&mut self.input) => Wake::Read(read),
             written = write => Wake::Written(written),
             () = report => Wake::Report,
@@ -173,16 +180,16 @@ impl Connection {
     }
 
     /// Why the connection ends, if it does.
-    async fn handle(&mut self, wake: Wake) -> Option<&'static str> {
+    async fn handle(&mut self, wake: Wake) -> Option<Closed> {
         match wake {
             Wake::End(why) => return Some(why),
-            Wake::Read(Ok(0)) => return Some("the reader closed the connection"),
-            Wake::Read(Err(_)) | Wake::Written(Err(_)) => return Some("the connection broke"),
+            Wake::Read(Ok(0)) => return Some(Closed::ByReader),
+            Wake::Read(Err(_)) | Wake::Written(Err(_)) => return Some(Closed::Broken),
             Wake::Read(Ok(_)) => {
                 self.hear();
                 if let Err(error) = self.requests().await {
                     tracing::debug!(%error, "no RTSP");
-                    return Some("the reader broke the protocol");
+                    return Some(Closed::Protocol);
                 }
             }
             Wake::Written(Ok(bytes)) => self.written(bytes),
@@ -223,16 +230,16 @@ impl Connection {
         }
     }
 
-    fn overdue(&self) -> Option<&'static str> {
+    fn overdue(&self) -> Option<Closed> {
         let config = &self.shared.config;
         if self.stuck_since.is_some_and(|since| since.elapsed() > config.write_timeout) {
-            return Some("the reader takes nothing");
+            return Some(Closed::TakesNothing);
         }
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.elapsed() > config.session_timeout {
-            return Some("the session timed out");
+            return Some(Closed::TimedOut);
         }
-        (self.machine.wants_close() && self.output.is_empty()).then_some("done")
+        (self.machine.wants_close() && self.output.is_empty()).then_some(Closed::Done)
     }
 
     async fn requests(&mut self) -> Result<(), media::rtsp::RtspError> {
@@ -246,6 +253,7 @@ impl Connection {
                 self.event(event).await;
             }
             while let Some(response) = self.machine.poll_output() {
+                self.shared.metrics.respond(status_of(&response));
                 self.output.push_back(response);
             }
             read?;
@@ -363,6 +371,7 @@ impl Connection {
             session.stream.clone(),
             session.description.clone(),
             &tracks,
+            &session.reader,
         )
         .await;
         self.machine.answer_play(Ok(playback.rtp_info()));
@@ -385,4 +394,10 @@ impl Connection {
         };
         let _ = tokio::time::timeout(LAST_WORDS, write).await;
     }
+}
+
+/// The status code of a response, whose first line is `RTSP/1.0 <status code> <reason>`.
+fn status_of(response: &[u8]) -> u16 {
+    let code = response.get(9..12).unwrap_or_default();
+    code.iter().fold(0, |code, digit| code * 10 + u16::from(digit.wrapping_sub(b'0') % 10))
 }

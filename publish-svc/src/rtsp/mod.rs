@@ -1,5 +1,6 @@
 //! The RTSP server: readers of the node's streams.
 
+mod closed;
 mod connection;
 mod playback;
 mod udp;
@@ -17,7 +18,7 @@ use svc_core::{config::RtspConfig, drain::Shutdown, tasks::Tasks};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::Instrument;
 
-use crate::{service::StartError, stream::StreamSource};
+use crate::{metrics::Instruments, service::StartError, stream::StreamSource};
 use connection::Connection;
 use udp::UdpPorts;
 
@@ -65,6 +66,7 @@ pub(crate) struct Shared {
     udp: Option<UdpPorts>,
     next_reader: AtomicU64,
     shutdown: Shutdown,
+    metrics: Instruments,
 }
 
 impl Shared {
@@ -79,6 +81,7 @@ pub(crate) struct Server {
     config: RtspConfig,
     streams: Arc<dyn StreamSource>,
     tasks: Tasks,
+    metrics: Instruments,
 }
 
 impl Server {
@@ -88,8 +91,9 @@ impl Server {
         config: &RtspConfig,
         streams: Arc<dyn StreamSource>,
         tasks: Tasks,
+        metrics: Instruments,
     ) -> Self {
-        Self { sockets, config: config.clone(), streams, tasks }
+        Self { sockets, config: config.clone(), streams, tasks, metrics }
     }
 
     /// Where it listens, port 0 resolved.
@@ -106,12 +110,13 @@ impl Server {
             udp: self.sockets.udp,
             next_reader: AtomicU64::new(1),
             shutdown: shutdown.clone(),
+            metrics: self.metrics,
         });
         let rtcp = shared.clone();
         self.tasks.spawn("rtsp_udp", async move {
             if let Some(udp) = &rtcp.udp {
                 tokio::select! {
-                    () = udp.receive() => {}
+                    () = udp.receive(&rtcp.metrics) => {}
                     () = rtcp.shutdown.draining().cancelled() => {}
                 }
             }
@@ -130,6 +135,7 @@ impl Server {
                 }
             };
             let Ok(permit) = room.clone().try_acquire_owned() else {
+                shared.metrics.turned_away.inc();
                 tracing::warn!(%peer, "refused: rtsp.max_connections are there");
                 continue;
             };

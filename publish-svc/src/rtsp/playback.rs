@@ -4,19 +4,22 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use media::{
-    NtpTime,
     rtcp::{SenderReport, bye, sender_report},
     rtp::SegmentRun,
     rtsp::{RtpInfo, TrackTransport},
 };
 
+use prometheus_client::metrics::counter::Counter;
+use svc_core::clock::wall_clock;
+
 use super::Shared;
 use crate::{
+    metrics::Counted,
     ring::{Cursor, RingUnit},
     stream::{PublishedStream, ReaderDescription, ReaderGuard},
 };
@@ -45,6 +48,10 @@ pub(super) struct Playback {
     tracks: Vec<Track>,
     cursor: Cursor,
     next_report: Instant,
+    /// Of all readers of the transport.
+    sent: Counter,
+    sent_before: u32,
+    _counted: Counted,
     /// UDP: what waits for its burst.
     paced: VecDeque<(SocketAddr, SegmentRun)>,
     next_burst: Instant,
@@ -57,6 +64,7 @@ impl Playback {
         stream: Arc<PublishedStream>,
         description: Arc<ReaderDescription>,
         tracks: &[(usize, TrackTransport)],
+        reader: &ReaderGuard,
     ) -> Self {
         let found = tokio::time::timeout(shared.config.describe_wait, async {
             loop {
@@ -73,6 +81,9 @@ impl Playback {
             .collect();
         let now = Instant::now();
         Self {
+            sent: shared.metrics.reader_packets(reader.udp),
+            sent_before: reader.packets_sent.load(Ordering::Relaxed),
+            _counted: shared.metrics.play(reader.udp),
             shared,
             stream,
             description,
@@ -131,9 +142,14 @@ impl Playback {
                 self.stream.ring.read(&mut self.cursor, UNITS, self.shared.config.max_reader_age);
             reader.skips.fetch_add(u32::from(batch.skips), Ordering::Relaxed);
             reader.access_units_skipped.fetch_add(batch.skipped, Ordering::Relaxed);
+            self.shared.metrics.skips.inc_by(u64::from(batch.skips));
+            self.shared.metrics.access_units_skipped.inc_by(batch.skipped.into());
             for unit in &batch.units {
                 self.take(unit, reader, output);
             }
+            let sent = reader.packets_sent.load(Ordering::Relaxed);
+            self.sent.inc_by(sent.wrapping_sub(self.sent_before).into());
+            self.sent_before = sent;
         }
         self.burst();
     }
@@ -168,7 +184,10 @@ impl Playback {
             match udp.send(*to, run) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 // Such as an ICMP answer of a port that has closed: the session's timeout sees to it.
-                Err(error) => tracing::debug!(%error, %to, "RTP was not sent"),
+                Err(error) => {
+                    self.shared.metrics.unsent.inc();
+                    tracing::debug!(%error, %to, "RTP was not sent");
+                }
                 Ok(()) => {}
             }
             sent += u32::from(run.packets);
@@ -180,8 +199,7 @@ impl Playback {
     /// Sender Reports of all tracks (RFC 3550, 6.4.1), from the hop's clock mapping.
     pub(super) fn report(&mut self, output: &mut VecDeque<Bytes>) {
         self.next_report = Instant::now() + self.shared.config.sender_report_interval;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ntp = NtpTime::from_unix(since_1970);
+        let ntp = wall_clock();
         let clocks = self.stream.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for track in &self.tracks {
             let Some(Some(clock)) = clocks.get(track.index) else { continue };

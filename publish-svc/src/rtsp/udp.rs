@@ -12,6 +12,8 @@ use media::rtp::SegmentRun;
 use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 
+use crate::metrics::Instruments;
+
 /// How many free ports are tried for an even one with its neighbour free.
 const PAIR_TRIES: usize = 64;
 /// No RTCP datagram is larger.
@@ -141,7 +143,7 @@ impl UdpPorts {
     }
 
     /// Reads RTCP for ever; what comes from strangers, and what comes on the RTP port, changes nothing.
-    pub(super) async fn receive(&self) {
+    pub(super) async fn receive(&self, metrics: &Instruments) {
         let (mut rtcp, mut stray) = ([0; RTCP_BYTES], [0; RTCP_BYTES]);
         loop {
             tokio::select! {
@@ -149,7 +151,7 @@ impl UdpPorts {
                     if let Ok((length, from)) = received
                         && media::rtcp::parse_compound(&rtcp[..length]).is_ok()
                     {
-                        self.heard(from);
+                        self.heard(from, metrics);
                     }
                 }
                 _ = self.rtp.recv_from(&mut stray) => {}
@@ -157,13 +159,16 @@ impl UdpPorts {
         }
     }
 
-    fn heard(&self, from: SocketAddr) {
+    fn heard(&self, from: SocketAddr, metrics: &Instruments) {
         let table = self.heard_by_address.lock().unwrap_or_else(PoisonError::into_inner);
         match table.get(&from) {
             Some(heard) => {
                 *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             }
-            None => tracing::debug!(%from, "RTCP from a stranger"),
+            None => {
+                metrics.strange_rtcp.inc();
+                tracing::debug!(%from, "RTCP from a stranger");
+            }
         }
     }
 }

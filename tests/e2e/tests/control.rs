@@ -7,6 +7,7 @@ use e2e::{
     eventually,
     frames::Reading,
     process::{Gateway, Setup},
+    reader::{Depacketizer, Packet, Reader},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -187,12 +188,11 @@ async fn any_rtp_source_feeds_a_stream_that_is_started_by_hand() {
     source.args(["-an", "-f", "rtp"]).arg(format!("rtp://127.0.0.1:{port}"));
     let _source = Running::start(source);
     until_live(&url, "byhand").await;
-    let mut reader =
-        e2e::reader::Reader::play(&gateway.rtsp_url("byhand"), Transport::Udp).await.unwrap();
-    let mut input = e2e::reader::Depacketizer::new(media::codec::MediaKind::Video, 0);
+    let mut reader = Reader::play(&gateway.rtsp_url("byhand"), Transport::Udp).await.unwrap();
+    let mut input = Depacketizer::new(media::codec::MediaKind::Video, 0);
     let mut pictures = Vec::new();
     while pictures.len() < 60 {
-        if let e2e::reader::Packet::Rtp { header, bytes, .. } =
+        if let Packet::Rtp { header, bytes, .. } =
             reader.next().await.unwrap().expect("the server closed the connection")
         {
             pictures.extend(input.push(&header, &bytes).unwrap().map(|unit| unit.pictured()));
@@ -246,15 +246,49 @@ async fn metrics_and_probes_are_on_both_http_ports() {
     let gateway = Setup::both().start().await;
     let _publisher = Publisher::Ffmpeg.start(&clip("small"), &gateway.rtmp_url("drone1"));
     until_live(&gateway.publish_grpc(), "drone1").await;
+    let mut reader = Reader::play(&gateway.rtsp_url("drone1"), Transport::Udp).await.unwrap();
+    reader.next().await.unwrap();
     for http in [gateway.ingest_http(), gateway.publish_http()] {
         for probe in ["/livez", "/readyz"] {
             let mut command = Command::new("curl");
             command.args(["-sf"]).arg(format!("{http}{probe}"));
             run(command).await;
         }
+    }
+    has_metrics(
+        &gateway.ingest_http(),
+        &[
+            "rtmp2rtsp_ingest_streams 1",
+            "rtmp2rtsp_ingest_legs 1",
+            "rtmp2rtsp_ingest_keyframes_total ",
+            "rtmp2rtsp_ingest_access_units_total{kind=\"video\"} ",
+        ],
+    )
+    .await;
+    has_metrics(
+        &gateway.publish_http(),
+        &[
+            "rtmp2rtsp_publish_streams 1",
+            "rtmp2rtsp_publish_readers{transport=\"udp\"} 1",
+            "rtmp2rtsp_publish_reader_packets_total{transport=\"udp\"} ",
+            "rtmp2rtsp_publish_rtsp_responses_total{status=\"200\"} 4",
+            "rtmp2rtsp_publish_rtp_lost_total 0",
+            "rtmp2rtsp_publish_access_units_total{kind=\"audio\"} ",
+        ],
+    )
+    .await;
+}
+
+/// Waits until all those lines are there; some are added up once a second.
+async fn has_metrics(http: &str, lines: &[&str]) {
+    eventually("the metrics", async || {
         let mut command = Command::new("curl");
         command.args(["-sf"]).arg(format!("{http}/metrics"));
         let metrics = run(command).await;
-        assert!(metrics.contains("# TYPE ") && metrics.ends_with("# EOF\n"), "{metrics}");
-    }
+        assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+        let is_there = |line: &&str| metrics.lines().any(|l| l.starts_with(line));
+        let missing: Vec<_> = lines.iter().filter(|line| !is_there(line)).collect();
+        missing.is_empty().then_some(())
+    })
+    .await;
 }

@@ -1,0 +1,213 @@
+//! All instruments of publish-svc.
+//!
+//! What comes in is counted per stream, as the API shows it, and added up here once a second and at a stream's end; what happens less often
+//! is counted as it happens.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+};
+use svc_core::metrics::Metrics;
+
+use crate::leg::Counters;
+
+/// How many counters a stream has that are added up.
+const PER_STREAM: usize = 12;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct TransportLabel {
+    transport: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StatusLabel {
+    status: u16,
+}
+
+/// What of a stream's counters has been added up already.
+#[derive(Debug, Default)]
+pub(crate) struct Reported([u32; PER_STREAM]);
+
+/// The instruments; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Instruments {
+    /// Streams there are.
+    pub(crate) streams: Gauge,
+    /// RTSP connections that were refused since there were too many.
+    pub(crate) turned_away: Counter,
+    /// Skips of readers that were too slow.
+    pub(crate) skips: Counter,
+    /// Access units that readers missed by skipping.
+    pub(crate) access_units_skipped: Counter,
+    /// RTCP that came to the readers' UDP port from nobody known.
+    pub(crate) strange_rtcp: Counter,
+    /// RTP runs that a UDP reader could not be sent.
+    pub(crate) unsent: Counter,
+    connections: Gauge,
+    accepted: Counter,
+    readers: Family<TransportLabel, Gauge>,
+    reader_packets: Family<TransportLabel, Counter>,
+    responses: Family<StatusLabel, Counter>,
+    closed: Family<ReasonLabel, Counter>,
+    packets: Counter,
+    bytes: Counter,
+    lost: Counter,
+    discarded: Counter,
+    malformed: Counter,
+    oversized: Counter,
+    keyframes: Counter,
+    refused: Family<ReasonLabel, Counter>,
+    access_units: Family<KindLabel, Counter>,
+}
+
+impl Instruments {
+    /// The instruments, registered.
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let this = Self::default();
+        let i = this.clone();
+        metrics.register(|r| {
+            r.register("publish_streams", "Streams", i.streams);
+            r.register("publish_rtp_packets", "RTP packets accepted", i.packets);
+            r.register("publish_rtp_bytes", "Bytes of RTP packets accepted", i.bytes);
+            r.register("publish_rtp_lost", "RTP packets that never came", i.lost);
+            let help = "RTP packets that came twice or too late";
+            r.register("publish_rtp_discarded", help, i.discarded);
+            let help = "RTP packets refused: wrong source, SSRC or payload type";
+            r.register("publish_rtp_refused", help, i.refused);
+            r.register("publish_malformed", "Datagrams that are no RTP or RTCP", i.malformed);
+            r.register("publish_access_units", "Access units received", i.access_units);
+            r.register("publish_keyframes", "Undamaged keyframes received", i.keyframes);
+            let help = "Access units dropped since the ring could not hold them";
+            r.register("publish_oversized", help, i.oversized);
+            r.register("publish_rtsp_connections", "RTSP connections", i.connections);
+            r.register("publish_rtsp_accepted", "RTSP connections accepted", i.accepted);
+            let help = "RTSP connections refused since there were too many";
+            r.register("publish_rtsp_turned_away", help, i.turned_away);
+            r.register("publish_rtsp_closed", "RTSP connections closed, by reason", i.closed);
+            r.register("publish_rtsp_responses", "RTSP responses, by status", i.responses);
+            r.register("publish_readers", "Readers that play", i.readers);
+            r.register("publish_reader_packets", "RTP packets sent to readers", i.reader_packets);
+            r.register("publish_reader_skips", "Skips of readers that were too slow", i.skips);
+            let help = "Access units that readers missed by skipping";
+            r.register("publish_reader_access_units_skipped", help, i.access_units_skipped);
+            let help = "RTCP to the readers' UDP port from nobody known";
+            r.register("publish_reader_strange_rtcp", help, i.strange_rtcp);
+            let help = "Runs of RTP packets that a UDP reader could not be sent";
+            r.register("publish_reader_unsent", help, i.unsent);
+        });
+        this
+    }
+
+    /// Adds up what a stream has counted since it was last reported.
+    pub(crate) fn add_up(&self, counters: &Counters, reported: &mut Reported) {
+        let refused = |reason| self.refused.get_or_create_owned(&ReasonLabel { reason });
+        let units = |kind| self.access_units.get_or_create_owned(&KindLabel { kind });
+        let pairs: [(&AtomicU32, Counter); PER_STREAM] = [
+            (&counters.packets, self.packets.clone()),
+            (&counters.bytes, self.bytes.clone()),
+            (&counters.packets_lost, self.lost.clone()),
+            (&counters.packets_discarded, self.discarded.clone()),
+            (&counters.malformed, self.malformed.clone()),
+            (&counters.oversized, self.oversized.clone()),
+            (&counters.keyframes, self.keyframes.clone()),
+            (&counters.refused_source, refused("source")),
+            (&counters.refused_ssrc, refused("ssrc")),
+            (&counters.refused_payload_type, refused("payload_type")),
+            (&counters.video_access_units, units("video")),
+            (&counters.audio_access_units, units("audio")),
+        ];
+        for ((counter, total), before) in pairs.into_iter().zip(&mut reported.0) {
+            let now = counter.load(Ordering::Relaxed);
+            // They count modulo 2^32; more than that does not pass in a second.
+            total.inc_by(now.wrapping_sub(*before).into());
+            *before = now;
+        }
+    }
+
+    /// A reader plays by a transport.
+    pub(crate) fn play(&self, udp: bool) -> Counted {
+        Counted::new(self.readers.get_or_create_owned(&transport(udp)))
+    }
+
+    /// A connection is there.
+    pub(crate) fn connect(&self) -> Counted {
+        self.accepted.inc();
+        Counted::new(self.connections.clone())
+    }
+
+    /// Packets sent by a transport.
+    pub(crate) fn reader_packets(&self, udp: bool) -> Counter {
+        self.reader_packets.get_or_create_owned(&transport(udp))
+    }
+
+    /// A response went out.
+    pub(crate) fn respond(&self, status: u16) {
+        self.responses.get_or_create(&StatusLabel { status }).inc();
+    }
+
+    /// An RTSP connection was closed.
+    pub(crate) fn close(&self, reason: &'static str) {
+        self.closed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}
+
+/// One of those that a gauge counts, for as long as this lives.
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn transport(udp: bool) -> TransportLabel {
+    TransportLabel { transport: if udp { "udp" } else { "tcp" } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_streams_count_is_added_up_once_and_over_their_wrap() {
+        let metrics = Metrics::new("test");
+        let instruments = Instruments::new(&metrics);
+        let (one, other) = (Counters::default(), Counters::default());
+        let (mut one_reported, mut other_reported) = (Reported::default(), Reported::default());
+        one.packets.store(u32::MAX, Ordering::Relaxed);
+        instruments.add_up(&one, &mut one_reported);
+        Counters::add(&one.packets, 3);
+        Counters::add(&other.packets, 4);
+        Counters::add(&other.refused_ssrc, 5);
+        for _ in 0..2 {
+            instruments.add_up(&one, &mut one_reported);
+            instruments.add_up(&other, &mut other_reported);
+        }
+        let text = metrics.render();
+        let total = u64::from(u32::MAX) + 7;
+        assert!(text.contains(&format!("rtmp2rtsp_publish_rtp_packets_total {total}\n")), "{text}");
+        assert!(
+            text.contains("rtmp2rtsp_publish_rtp_refused_total{reason=\"ssrc\"} 5\n"),
+            "{text}"
+        );
+    }
+}

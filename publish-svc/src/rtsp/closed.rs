@@ -1,0 +1,44 @@
+//! Why an RTSP connection is closed, for logs and metrics.
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Closed {
+    ServerStops,
+    StreamEnded,
+    ByReader,
+    Broken,
+    Protocol,
+    TakesNothing,
+    TimedOut,
+    Done,
+}
+
+impl Closed {
+    /// For logs.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::ServerStops => "the server stops",
+            Self::StreamEnded => "the stream has ended",
+            Self::ByReader => "the reader closed the connection",
+            Self::Broken => "the connection broke",
+            Self::Protocol => "the reader broke the protocol",
+            Self::TakesNothing => "the reader takes nothing",
+            Self::TimedOut => "the session timed out",
+            Self::Done => "done",
+        }
+    }
+
+    /// For metrics.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::ServerStops => "server_stops",
+            Self::StreamEnded => "stream_ended",
+            Self::ByReader => "by_reader",
+            Self::Broken => "broken",
+            Self::Protocol => "protocol",
+            Self::TakesNothing => "takes_nothing",
+            Self::TimedOut => "timed_out",
+            Self::Done => "done",
+        }
+    }
+}
