@@ -54,6 +54,7 @@ pub(super) struct Connection {
     input: BytesMut,
     output: VecDeque<Bytes>,
     session: Option<Session>,
+    played: Option<Played>,
     /// When the peer was last heard of, or took what it was sent.
     heard: Heard,
     /// Since when what waits could not be written.
@@ -69,6 +70,14 @@ struct Session {
     reader: ReaderGuard,
     playback: Option<Playback>,
     listening: Vec<Listening>,
+}
+
+/// What the last session of the connection was, for the log.
+struct Played {
+    stream: StreamKey,
+    udp: bool,
+    packets: u32,
+    skips: u32,
 }
 
 /// What woke the task.
@@ -104,6 +113,7 @@ impl Connection {
             input: BytesMut::with_capacity(READ_BYTES),
             output: VecDeque::new(),
             session: None,
+            played: None,
             heard: Arc::new(Mutex::new(Instant::now())),
             stuck_since: None,
             began: Instant::now(),
@@ -123,16 +133,17 @@ impl Connection {
         };
         self.last_words().await;
         self.shared.metrics.close(why.label());
-        let reader = self.session.as_ref().map(|session| &session.reader);
+        self.end_session();
+        let played = self.played.as_ref();
         tracing::info!(
             peer = %self.peer,
-            stream = self.session.as_ref().map(|session| session.stream.key.as_str()),
-            udp = reader.map(|reader| reader.udp),
+            stream = played.map(|played| played.stream.as_str()),
+            udp = played.map(|played| played.udp),
             why = why.text(),
             seconds = self.began.elapsed().as_secs(),
             bytes = self.bytes_sent,
-            packets = reader.map(|reader| reader.packets_sent.load(Ordering::Relaxed)),
-            skips = reader.map(|reader| reader.skips.load(Ordering::Relaxed)),
+            packets = played.map(|played| played.packets),
+            skips = played.map(|played| played.skips),
             "RTSP connection closed"
         );
     }
@@ -280,12 +291,21 @@ impl Connection {
                     session.reader.set_playing(false);
                 }
             }
-            Event::TornDown => self.session = None,
+            Event::TornDown => self.end_session(),
             Event::Rtcp(_, compound) => {
                 if media::rtcp::parse_compound(&compound).is_err() {
                     tracing::debug!("an interleaved frame that is no RTCP");
                 }
             }
+        }
+    }
+
+    fn end_session(&mut self) {
+        if let Some(Session { stream, reader, .. }) = self.session.take() {
+            let packets = reader.packets_sent.load(Ordering::Relaxed);
+            let skips = reader.skips.load(Ordering::Relaxed);
+            let (stream, udp) = (stream.key.clone(), reader.udp);
+            self.played = Some(Played { stream, udp, packets, skips });
         }
     }
 
