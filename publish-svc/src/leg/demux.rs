@@ -89,7 +89,10 @@ impl Demux {
             Some(_) | None => true,
         };
         slot.ssrc = Some(header.ssrc);
-        slot.source = Some(source);
+        if slot.source.replace(source) != Some(source) {
+            // Its RTCP comes from another port, too.
+            slot.rtcp_source = None;
+        }
         slot.last_packet = Some(now);
         Ok(Accepted { track, new_ssrc })
     }
