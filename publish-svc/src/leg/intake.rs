@@ -379,6 +379,10 @@ impl Intake {
         while let Some(unit) = self.inputs[track].assembler.poll() {
             if std::mem::take(&mut self.inputs[track].begins) {
                 self.begin_timeline(track, &unit, now);
+            } else if self.output.tracks[track].runs_back(&unit) {
+                // What was reported is of the old timeline.
+                self.inputs[track].report = None;
+                self.begin_timeline(track, &unit, now);
             }
             let output = &mut self.output.tracks[track];
             if let media::codec::CodecConfig::H264(config) = &mut output.config {

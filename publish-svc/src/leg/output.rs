@@ -19,6 +19,9 @@ use crate::{ring::RingUnit, stream::ReaderDescription};
 /// Wall clocks that differ by less are taken to be one clock; beyond it the sender's clock is shifted to go on where the last leg's was.
 /// Hosts kept by NTP differ by some ms; a publisher that was away is known by arrival to within network jitter.
 const ONE_CLOCK_NANOS: i64 = 1_000_000_000;
+/// How far behind others a picture that follows them in decode order can be shown, in seconds: H.264 holds back 16 pictures at the
+/// most (H.264, A.3.1), which are 8 s of 2 a second.
+const MAX_COMPOSITION_SECONDS: u32 = 10;
 
 /// The RTP space of one stream's readers.
 pub(crate) struct StreamOutput {
@@ -144,6 +147,17 @@ impl TrackOutput {
     /// The readers' timestamp of a timestamp on the leg.
     pub(crate) fn map_timestamp(&self, timestamp: u32) -> u32 {
         self.rewriter.map_timestamp(timestamp)
+    }
+
+    /// Whether the timestamps of the leg have jumped back: its source began anew without telling so by SSRC or sequence numbers.
+    pub(crate) fn runs_back(&self, unit: &AssembledAccessUnit) -> bool {
+        let Some(last) = self.last else { return false };
+        let back = last.highest.wrapping_sub(self.map_timestamp(unit.timestamp)) as i32;
+        let most = match self.config.kind() {
+            MediaKind::Video => MAX_COMPOSITION_SECONDS * self.clock_rate().hz(),
+            MediaKind::Audio => 0,
+        };
+        i64::from(back) > i64::from(most)
     }
 
     /// The shift in nanoseconds that makes the sender's wall clock go on where ours is, given that it says `ntp` at the
