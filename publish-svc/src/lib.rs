@@ -9,5 +9,7 @@ mod rtsp;
 mod service;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod testing;
 
 pub use service::{Addresses, Publish, StartError};

@@ -455,3 +455,6 @@ impl Intake {
 fn delay(since: Duration) -> u32 {
     u32::try_from((since.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
