@@ -173,6 +173,10 @@ impl Control {
         let keeper = &self.context.keeper;
         let mut grant = keeper.allocate(key, Some(&self.context.node_id)).await?;
         for _ in 0..MAX_REJECTED {
+            // Where this node has no port left, the registry moves the lease to another one.
+            if grant.lease.node_id != self.context.node_id {
+                break;
+            }
             let port = grant.lease.rtp_port;
             let problem = match PortPair::bind(self.context.rtp_bind_address, port) {
                 Ok(ports) => return Ok((grant.lease, ports)),
@@ -188,7 +192,7 @@ impl Control {
             }
         }
         keeper.release(&grant.lease.id);
-        let message = format!("{MAX_REJECTED} RTP ports are held by other programs");
+        let message = format!("all RTP ports, or the first {MAX_REJECTED}, are held by others");
         Err(ApiError::reason(Kind::ResourceExhausted, "NO_PORT", message))
     }
 
