@@ -216,7 +216,9 @@ impl Control {
         if lease == started.lease && wanted.sdp == started.sdp {
             return Ok(entry);
         }
-        if wanted.description.tracks.len() != entry.published.track_count {
+        if !SessionDescription::parse(&started.sdp)
+            .is_ok_and(|before| are_alike(&before, &wanted.description))
+        {
             // Other tracks: the readers' descriptions are wrong now, so they have to come back.
             self.remove(&wanted.key, &entry).await;
             return self.start_new(Wanted { lease: Some(lease), ..wanted }).await;
@@ -276,6 +278,15 @@ impl Control {
             self.remove(&entry.published.key, &entry).await;
         }
     }
+}
+
+/// Whether readers of one leg can go on with the other: their tracks have kind and clock in common.
+fn are_alike(before: &SessionDescription, after: &SessionDescription) -> bool {
+    let shape = |description: &SessionDescription| -> Vec<_> {
+        let tracks = description.tracks.iter();
+        tracks.map(|track| (track.config.kind(), track.config.clock_rate())).collect()
+    };
+    shape(before) == shape(after)
 }
 
 fn spec(ports: Option<PortPair>, description: SessionDescription) -> LegSpec {

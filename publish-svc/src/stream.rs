@@ -22,8 +22,6 @@ use crate::ring::Ring;
 pub(crate) struct PublishedStream {
     /// Its key.
     pub(crate) key: StreamKey,
-    /// How many tracks it has; another number makes another stream of it.
-    pub(crate) track_count: usize,
     /// Its access units.
     pub(crate) ring: Ring,
     /// What DESCRIBE is made from; `None` until the codec headers are known.
@@ -41,7 +39,6 @@ impl PublishedStream {
     pub(crate) fn new(key: StreamKey, ring: &RingConfig, tracks: usize) -> Self {
         Self {
             key,
-            track_count: tracks,
             ring: Ring::new(ring),
             description: watch::Sender::new(None),
             clocks: Mutex::new(vec![None; tracks]),
