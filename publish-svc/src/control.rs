@@ -116,6 +116,10 @@ impl Control {
     /// Runs to its end though the caller hangs up, so that nothing is left half done.
     async fn start(&self, wanted: Wanted) -> Result<v1::Stream, ApiError> {
         let _order = self.order.lock().await;
+        if self.context.shutdown.draining().is_cancelled() {
+            // Behind `end_all`, nobody would end it.
+            return Err(ApiError::reason(Kind::Unavailable, "DRAINING", "the node drains"));
+        }
         let streams = &self.context.streams;
         let entry = match streams.entry(&wanted.key) {
             Err(_) => self.start_new(wanted).await?,
