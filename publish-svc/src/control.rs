@@ -382,8 +382,10 @@ async fn watch(streams: &Streams, events: &Events) -> Option<()> {
     let mut changes = streams.changes.subscribe();
     let mut seen: BTreeMap<StreamKey, (u64, Arc<Entry>)> = BTreeMap::new();
     for entry in streams.list() {
+        // Before the stream is looked at: what changes while the watcher is waited for is told later.
+        let revision = entry.status.revision();
         tell(events, StreamEvent::Snapshot, Some(streams.to_proto(&entry))).await?;
-        seen.insert(entry.published.key.clone(), (entry.status.revision(), entry));
+        seen.insert(entry.published.key.clone(), (revision, entry));
     }
     tell(events, StreamEvent::SnapshotEnd, None).await?;
     loop {
