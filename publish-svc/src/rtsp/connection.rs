@@ -317,10 +317,15 @@ impl Connection {
     /// The description, waited for while the stream is starting.
     async fn described(&self, stream: &PublishedStream) -> Result<Arc<ReaderDescription>, Refusal> {
         let mut description = stream.description.subscribe();
-        let known = description.wait_for(Option::is_some);
-        match tokio::time::timeout(self.shared.config.describe_wait, known).await {
-            Ok(Ok(description)) => description.clone().ok_or(Refusal::Unavailable),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Unavailable),
+        tokio::select! {
+            biased;
+            known = description.wait_for(Option::is_some) => match known {
+                Ok(description) => description.clone().ok_or(Refusal::Unavailable),
+                Err(_) => Err(Refusal::Unavailable),
+            },
+            () = stream.ended.cancelled() => Err(Refusal::NotFound),
+            () = self.shared.shutdown.draining().cancelled() => Err(Refusal::Unavailable),
+            () = tokio::time::sleep(self.shared.config.describe_wait) => Err(Refusal::Unavailable),
         }
     }
 

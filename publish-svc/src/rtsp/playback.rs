@@ -58,7 +58,7 @@ pub(super) struct Playback {
 }
 
 impl Playback {
-    /// Starts at the last keyframe; where there is none yet, at the next, which is waited for as long as DESCRIBE waits.
+    /// Starts at the last keyframe; where there is none yet, at the next, which is waited for as long as DESCRIBE waits and the stream lives.
     pub(super) async fn start(
         shared: Arc<Shared>,
         stream: Arc<PublishedStream>,
@@ -66,15 +66,21 @@ impl Playback {
         tracks: &[(usize, TrackTransport)],
         reader: &ReaderGuard,
     ) -> Self {
-        let found = tokio::time::timeout(shared.config.describe_wait, async {
+        let found = async {
             loop {
                 if let Some(cursor) = stream.ring.last_keyframe() {
                     return cursor;
                 }
                 stream.ring.changed().await;
             }
-        });
-        let cursor = found.await.unwrap_or_else(|_| stream.ring.live_edge());
+        };
+        let cursor = tokio::select! {
+            biased;
+            cursor = found => cursor,
+            () = stream.ended.cancelled() => stream.ring.live_edge(),
+            () = shared.shutdown.draining().cancelled() => stream.ring.live_edge(),
+            () = tokio::time::sleep(shared.config.describe_wait) => stream.ring.live_edge(),
+        };
         let tracks = tracks
             .iter()
             .map(|&(index, transport)| Track { index, transport, packets: 0, octets: 0 })
