@@ -233,11 +233,6 @@ impl Ring {
         let _ = self.end.subscribe().wait_for(|&end| end > cursor.next).await;
     }
 
-    /// Completes at the next push. Cancel safe.
-    pub(crate) async fn changed(&self) {
-        let _ = self.end.subscribe().changed().await;
-    }
-
     /// The first access unit of `track` at or behind `cursor`, for RTP-Info.
     pub(crate) fn first_of_track(&self, cursor: Cursor, track: usize) -> Option<Arc<RingUnit>> {
         let contents = self.lock();

@@ -68,10 +68,12 @@ impl Playback {
     ) -> Self {
         let found = async {
             loop {
+                // Taken first, so that no push in between is slept through.
+                let edge = stream.ring.live_edge();
                 if let Some(cursor) = stream.ring.last_keyframe() {
                     return cursor;
                 }
-                stream.ring.changed().await;
+                stream.ring.wait(edge).await;
             }
         };
         let cursor = tokio::select! {
