@@ -35,15 +35,16 @@ pub(super) struct UdpPorts {
 pub(super) struct Listening {
     shared: Arc<super::Shared>,
     address: SocketAddr,
+    heard: Heard,
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(udp) = &self.shared.udp {
-            udp.heard_by_address
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&self.address);
+        let Some(udp) = &self.shared.udp else { return };
+        let mut table = udp.heard_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        // A reader that came back to its ports is in the table under its new session.
+        if table.get(&self.address).is_some_and(|heard| Arc::ptr_eq(heard, &self.heard)) {
+            table.remove(&self.address);
         }
     }
 }
@@ -137,9 +138,9 @@ impl UdpPorts {
             udp.heard_by_address
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(address, heard);
+                .insert(address, heard.clone());
         }
-        Listening { shared: shared.clone(), address }
+        Listening { shared: shared.clone(), address, heard }
     }
 
     /// Reads RTCP for ever; what comes from strangers, and what comes on the RTP port, changes nothing.
