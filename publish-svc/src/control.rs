@@ -419,3 +419,6 @@ async fn tell(events: &Events, event: StreamEvent, stream: Option<v1::Stream>) -
     let response = v1::WatchStreamsResponse { event: event.into(), stream };
     events.send(Ok(response)).await.ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,5 +11,7 @@ mod stream;
 mod streams;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use service::{Addresses, Publish, StartError};

@@ -178,3 +178,6 @@ fn refuses_offload(error: &io::Error) -> bool {
     // EIO and EINVAL: what interfaces without segmentation offload answer.
     matches!(error.raw_os_error(), Some(5 | 22))
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,13 @@ impl Source {
         self
     }
 
+    /// The description of the leg by a sender that tells its parameter sets in-band only.
+    pub(crate) fn bare_description(&self) -> SessionDescription {
+        let mut description = self.description();
+        description.tracks[0].config = CodecConfig::H264(h264::Config::default());
+        description
+    }
+
     /// The description of the leg, as ingest hands it to a node.
     pub(crate) fn description(&self) -> SessionDescription {
         let configs = [CodecConfig::H264(h264_config()), CodecConfig::Aac(aac_config())];

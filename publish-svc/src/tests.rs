@@ -1,0 +1,6 @@
+//! The whole service in one process: its API, its registry, legs over UDP, readers over TCP and UDP.
+
+mod control;
+mod rtsp;
+mod slow;
+mod udp;
