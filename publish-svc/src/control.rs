@@ -24,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    leg::{Counters, Leg, LegSettings, LegSpec, PortPair, StreamStatus},
+    leg::{BindError, Counters, Leg, LegSettings, LegSpec, PortPair, StreamStatus},
     metrics::Instruments,
     stream::PublishedStream,
     streams::{Entry, Started, Streams},
@@ -165,11 +165,7 @@ impl Control {
             tracing::info!(stream = %key, port, "the port is leased anew, its old stream ends");
             self.remove(&key, &entry).await;
         }
-        PortPair::bind(self.context.rtp_bind_address, port).map_err(|error| {
-            let message = format!("RTP port {} cannot be bound: {}", error.port, error.source);
-            let reason = if error.is_about_the_port() { PORT_IN_USE } else { "BIND_FAILED" };
-            ApiError::reason(Kind::FailedPrecondition, reason, message)
-        })
+        PortPair::bind(self.context.rtp_bind_address, port).map_err(|error| unbound(&error))
     }
 
     /// Takes a lease for a stream that is started by hand, and binds its port.
@@ -184,7 +180,11 @@ impl Control {
             let port = grant.lease.rtp_port;
             let problem = match PortPair::bind(self.context.rtp_bind_address, port) {
                 Ok(ports) => return Ok((grant.lease, ports)),
-                Err(problem) => problem,
+                Err(problem) if problem.is_about_the_port() => problem,
+                Err(problem) => {
+                    keeper.release(&grant.lease.id);
+                    return Err(unbound(&problem));
+                }
             };
             tracing::warn!(port, error = %problem.source, "an RTP port is held by another program");
             match keeper.reject(&grant.lease.id).await {
@@ -282,6 +282,13 @@ impl Control {
             self.remove(&entry.published.key, &entry).await;
         }
     }
+}
+
+/// With `PORT_IN_USE` the port is rejected, and another asked for.
+fn unbound(error: &BindError) -> ApiError {
+    let message = format!("RTP port {} cannot be bound: {}", error.port, error.source);
+    let reason = if error.is_about_the_port() { PORT_IN_USE } else { "BIND_FAILED" };
+    ApiError::reason(Kind::FailedPrecondition, reason, message)
 }
 
 /// Whether readers of one leg can go on with the other: their tracks have kind and clock in common.

@@ -13,7 +13,7 @@ use media::codec::MediaKind;
 pub(crate) use demux::Refusal;
 pub(crate) use intake::LegState;
 pub(crate) use receiver::{Leg, LegHandle, LegSettings, LegSpec, StreamStatus};
-pub(crate) use socket::PortPair;
+pub(crate) use socket::{BindError, PortPair};
 
 /// What went through a stream since it was started, over all its legs; modulo 2^32 each, as in the API.
 #[derive(Debug, Default)]

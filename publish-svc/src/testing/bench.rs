@@ -107,6 +107,12 @@ impl Bench {
         self.registry.list_leases().await.unwrap().len()
     }
 
+    /// Waits until the node has released, in the background, what it took.
+    pub(crate) async fn until_all_is_released(&self) {
+        let released = async { while self.leases().await > 0 {} };
+        tokio::time::timeout(PATIENCE, released).await.expect("a lease stays");
+    }
+
     /// StartStream.
     pub(crate) async fn start_stream(
         &mut self,

@@ -211,10 +211,25 @@ async fn by_hand_never_takes_the_port_of_another_node() {
     let _held = UdpSocket::bind((Ipv4Addr::LOCALHOST, bench.first_port)).unwrap();
     let status = bench.start_stream(by_hand("a", &Source::new(1))).await.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (Code::ResourceExhausted, "NO_PORT".into()));
-    // A lease that is released in the background is gone before its owner's next call.
-    let status = bench.start_stream(by_hand("b", &Source::new(1))).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status)), (Code::ResourceExhausted, "NO_PORT".into()));
-    assert_eq!(bench.leases().await, 0);
+    bench.until_all_is_released().await;
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn what_is_not_the_ports_fault_sets_no_port_aside() {
+    let mut config = config();
+    // Of no host (RFC 5737).
+    config.publish.rtp_bind_address = [192, 0, 2, 1].into();
+    config.publish.rtp_address = Ipv4Addr::LOCALHOST.into();
+    let mut bench = Bench::start(config).await;
+    let source = Source::new(1);
+    for request in [by_hand("a", &source), leased("b", &source, lease("b", bench.first_port, 7))] {
+        let status = bench.start_stream(request).await.unwrap_err();
+        let wanted = (Code::FailedPrecondition, "BIND_FAILED".to_owned());
+        assert_eq!((status.code(), reason(&status)), wanted);
+    }
+    bench.until_all_is_released().await;
+    assert_eq!(bench.allocate("c", "ingest-1").await.lease.rtp_port, bench.first_port);
     bench.drain().await;
 }
 
