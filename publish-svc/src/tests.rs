@@ -1,6 +1,7 @@
 //! The whole service in one process: its API, its registry, legs over UDP, readers over TCP and UDP.
 
 mod control;
+mod metrics;
 mod rtsp;
 mod slow;
 mod udp;

@@ -12,7 +12,11 @@ use media::StreamKey;
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use registry::{Claim, Engine, Grant, WatchEvent};
 use svc_core::{config::Config, drain::Shutdown, grpc};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use super::{Reader, Source};
 use crate::{Addresses, Publish};
@@ -165,6 +169,29 @@ impl Bench {
             }
         };
         tokio::time::timeout(PATIENCE, seen).await.expect("it never was as wanted");
+    }
+
+    /// Waits until /metrics has all these lines, `rtmp2rtsp_publish_` left out.
+    pub(crate) async fn until_metrics(&self, lines: &[&str]) {
+        let (mut text, mut missing) = (String::new(), lines.to_vec());
+        let seen = async {
+            while !missing.is_empty() {
+                text = self.metrics().await;
+                missing.retain(|line| !text.contains(&format!("\nrtmp2rtsp_publish_{line}\n")));
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            panic!("{missing:?} are missing in {text}");
+        }
+    }
+
+    async fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 
     /// Connects a reader to a stream.
