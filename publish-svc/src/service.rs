@@ -312,3 +312,6 @@ fn towards(url: &str) -> Option<IpAddr> {
     socket.connect((uri.host()?, uri.port_u16()?)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
+
+#[cfg(test)]
+mod tests;
