@@ -264,6 +264,11 @@ impl Control {
         Ok(self.context.streams.to_proto(&entry))
     }
 
+    /// The leases of all streams.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.context.streams.list().iter().map(|entry| entry.started().lease).collect()
+    }
+
     /// Ends a stream whose lease has ended.
     pub(crate) async fn lease_ended(&self, key: &StreamKey, lease: &LeaseId) {
         let _order = self.order.lock().await;

@@ -2,6 +2,7 @@
 
 mod control;
 mod convert;
+mod leases;
 mod leg;
 mod metrics;
 mod ring;

@@ -7,14 +7,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt as _;
 use proto::v1::{
     registry_server::SERVICE_NAME as REGISTRY,
     stream_control_server::{SERVICE_NAME as STREAM_CONTROL, StreamControlServer},
 };
 use registry::{
     Client, Engine, LeaseKeeper, LostLease, MemoryConfig, MemoryEngine, NodeInfo, NodeKeeper,
-    WatchEvent,
 };
 use svc_core::{
     config::Config, drain::Shutdown, grpc, http, metrics::Metrics, process_id, tasks::Tasks,
@@ -26,6 +24,7 @@ use tracing::{Instrument, info, warn};
 
 use crate::{
     control::{Context, Control},
+    leases,
     leg::LegSettings,
     metrics::Instruments,
     rtsp,
@@ -34,8 +33,6 @@ use crate::{
 
 /// Lost leases that wait to be told to their streams; the keeper waits when there are more.
 const MAX_LOST: usize = 1024;
-/// How soon a watch of the registry is begun again.
-const REWATCH: Duration = Duration::from_secs(1);
 
 /// What serves a port.
 type Serve = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -177,7 +174,7 @@ impl Publish {
             self.stop_keeping.clone(),
         ));
         self.tasks.spawn("rtsp", self.rtsp.run(self.shutdown.clone()));
-        let follow = follow_leases(self.engine, self.node.id, self.control.clone(), self.lost);
+        let follow = leases::follow(self.engine, self.node.id, self.control.clone(), self.lost);
         let draining = self.shutdown.draining().clone();
         self.tasks.spawn("leases", async move {
             tokio::select! {
@@ -208,35 +205,6 @@ impl Publish {
         for server in servers {
             let _ = server.await;
         }
-    }
-}
-
-/// Ends the streams whose leases end: those that the registry says have ended, and those that the keeper has lost.
-async fn follow_leases(
-    engine: Arc<dyn Engine>,
-    node_id: String,
-    control: Control,
-    mut lost: mpsc::Receiver<LostLease>,
-) {
-    loop {
-        // With the registry gone streams go on; the watch is begun again until it is back.
-        if let Ok(mut watch) = engine.watch().await {
-            loop {
-                tokio::select! {
-                    event = watch.next() => match event {
-                        Some(Ok(WatchEvent::LeaseRemoved { lease, .. })) if lease.node_id == node_id => {
-                            control.lease_ended(&lease.stream_key, &lease.id).await;
-                        }
-                        Some(Ok(_)) => {}
-                        Some(Err(_)) | None => break,
-                    },
-                    Some(lost) = lost.recv() => {
-                        control.lease_ended(&lost.stream_key, &lost.id).await;
-                    }
-                }
-            }
-        }
-        tokio::time::sleep(REWATCH).await;
     }
 }
 

@@ -23,7 +23,7 @@ async fn a_stream_whose_lease_the_keeper_has_lost_ends_and_no_other() {
 
     let (sender, lost) = mpsc::channel(4);
     let following =
-        tokio::spawn(follow_leases(gate.clone(), "node-1".into(), control.clone(), lost));
+        tokio::spawn(leases::follow(gate.clone(), "node-1".into(), control.clone(), lost));
     let id = LeaseId(stream.lease.unwrap().lease_id);
     // Of a lease that the stream had before, or of another stream.
     for (id, key) in [(LeaseId("older".into()), "kept"), (id.clone(), "kept"), (id, "lost")] {
