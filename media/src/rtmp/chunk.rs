@@ -333,3 +333,6 @@ fn parse_extended(header: &Header, rest: &[u8]) -> Option<Option<u32>> {
     let bytes = come.try_into().ok()?;
     Some(Some(u32::from_be_bytes(bytes)))
 }
+
+#[cfg(test)]
+mod tests;

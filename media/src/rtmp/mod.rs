@@ -13,6 +13,8 @@ mod error;
 mod handshake;
 mod message;
 mod session;
+#[cfg(test)]
+mod wire;
 
 pub use chunk::{ChunkReader, Message};
 pub use error::RtmpError;
