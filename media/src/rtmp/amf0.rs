@@ -253,3 +253,6 @@ impl Reader<'_> {
         Ok(*bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
-//! What the tests of this module say as a peer: chunks with every form of header.
+//! What the tests of this module say as a peer: chunks with every form of header, AMF0 values.
+
+mod amf;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::amf::{amf, object, text};
 use super::chunk::Message;
 
 /// C0, C1 and C2.
