@@ -128,23 +128,20 @@ impl Value {
 
 /// Reads all values of a message. Behind [`Value::AvmPlus`] nothing is read.
 pub fn decode(message: &[u8]) -> Result<Vec<Value>, Amf0Error> {
-    let mut reader = Reader { message, at: 0, values: 0 };
+    let mut reader = Reader { message, at: 0, values: 0, avm_plus: false };
     let mut values = Vec::new();
-    while reader.at < message.len() {
-        let value = reader.value(0)?;
-        let last = value == Value::AvmPlus;
-        values.push(value);
-        if last {
-            break;
-        }
+    while reader.at < reader.message.len() {
+        values.push(reader.value(0)?);
     }
     Ok(values)
 }
 
 struct Reader<'a> {
+    /// Ends behind the AVM+ marker, once that has come.
     message: &'a [u8],
     at: usize,
     values: usize,
+    avm_plus: bool,
 }
 
 impl Reader<'_> {
@@ -176,6 +173,9 @@ impl Reader<'_> {
                 let mut values = Vec::new();
                 for _ in 0..count {
                     values.push(self.value(depth + 1)?);
+                    if self.avm_plus {
+                        break;
+                    }
                 }
                 Value::StrictArray(values)
             }
@@ -191,7 +191,11 @@ impl Reader<'_> {
                 class: self.string()?,
                 properties: self.properties(None, depth)?,
             },
-            0x11 => Value::AvmPlus,
+            0x11 => {
+                self.message = &self.message[..self.at];
+                self.avm_plus = true;
+                Value::AvmPlus
+            }
             _ => return Err(Amf0Error::Marker { marker, at }),
         })
     }

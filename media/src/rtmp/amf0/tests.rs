@@ -104,6 +104,16 @@ fn what_follows_the_avm_plus_marker_is_left_alone() {
     assert_eq!(decode(b"\x05\x11\xFF\xFF"), Ok(vec![Value::Null, Value::AvmPlus]));
 }
 
+#[test]
+fn an_avm_plus_marker_within_other_values_ends_the_message_too() {
+    let ended = object([("a", Value::Null), ("b", Value::AvmPlus)]);
+    assert_eq!(decode(b"\x03\x00\x01a\x05\x00\x01b\x11\xFF\xFF"), Ok(vec![ended]));
+    let ended = Value::EcmaArray(pairs([("a", Value::AvmPlus)]));
+    assert_eq!(decode(b"\x08\x00\x00\x00\x01\x00\x01a\x11\x0A\x0B\x01"), Ok(vec![ended]));
+    let ended = Value::StrictArray(vec![Value::AvmPlus]);
+    assert_eq!(decode(b"\x05\x0A\x00\x00\x00\x09\x11\xFF"), Ok(vec![Value::Null, ended]));
+}
+
 fn three() -> Vec<(String, Value)> {
     pairs([("a", Value::Number(1.0)), ("b", text("two")), ("c", Value::Null)])
 }
