@@ -363,3 +363,6 @@ impl ServerSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
