@@ -28,7 +28,8 @@ impl ServerSession {
         match command.name.as_str() {
             "connect" => self.handle_connect(&command),
             "createStream" => self.handle_create_stream(&command)?,
-            "releaseStream" => self.answer(&command, Amf0Value::Undefined),
+            // _checkbw asks for a measurement of bandwidth; encoders only want to be answered.
+            "releaseStream" | "_checkbw" => self.answer(&command, Amf0Value::Undefined),
             "FCPublish" => self.handle_fc_publish(&command),
             "publish" => self.handle_publish(&command)?,
             "FCUnpublish" => {
@@ -48,7 +49,7 @@ impl ServerSession {
                 let status = Status { level: "error", code, description };
                 self.output.status("onStatus", command.stream_id, status);
             }
-            // _checkbw, FCSubscribe, receiveAudio, pause and whatever else there is.
+            // FCSubscribe, receiveAudio, pause and whatever else there is.
             _ => {}
         }
         Ok(())

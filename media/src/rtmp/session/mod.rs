@@ -8,7 +8,7 @@
 //! | | `createStream`, `publish` | error | closed |
 //! | connected | `connect` | `_error` NetConnection.Connect.Rejected | |
 //! | | `createStream` (7.2.1.3) | `_result` with the lowest free id, or `_error` from the 17th on | |
-//! | | `releaseStream`, `FCPublish`, `getStreamLength` | `_result` where an answer is wanted; `onFCPublish` | |
+//! | | `releaseStream`, `FCPublish`, `getStreamLength`, `_checkbw` | `_result` where an answer is wanted; `onFCPublish` | |
 //! | | `publish` (7.2.2.6), none yet | [`Event::PublishRequested`] | asking |
 //! | | `publish` without a key | `onStatus` NetStream.Publish.Denied | |
 //! | | `play` (7.2.2.1) | `onStatus` NetStream.Play.StreamNotFound | |

@@ -87,6 +87,7 @@ fn calls_of_encoders_are_answered_by_transaction_id() {
             &[NO_VALUE, "onFCUnpublish 0 null status NetStream.Unpublish.Success (cam1)"],
         ),
         ("getStreamLength", &["null 0"]),
+        ("_checkbw", &[NO_VALUE]),
         ("createStream", &["null 1"]),
         ("createStream", &["null 2"]),
     ] {
