@@ -159,3 +159,6 @@ fn parse_four_cc(body: &[u8], packet_type: u8, multitrack: u8) -> Result<[u8; 4]
     }
     rest.first_chunk().copied().ok_or(truncated)
 }
+
+#[cfg(test)]
+mod tests;

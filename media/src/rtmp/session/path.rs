@@ -44,3 +44,71 @@ impl App {
 fn split_query(text: &str) -> (&str, &str) {
     text.split_once('?').unwrap_or((text, ""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// App, key and query of a `connect` to `app` by `tc_url` and a `publish` of `name`.
+    fn place(app: &str, tc_url: &str, name: &str) -> [String; 3] {
+        let app = App::parse(app, tc_url);
+        let (key, query) = app.key_and_query(name);
+        [app.name, key, query]
+    }
+
+    #[test]
+    fn clients_that_split_one_url_in_different_ways_come_to_one_key() {
+        // rtmp://host/live/site/cam1, as it is split by ffmpeg and librtmp; by rtmp2sink; by OBS and
+        // Larix with the server rtmp://host/live and with rtmp://host/live/site; and with slashes
+        // that users add.
+        for (app, name) in [
+            ("live/site", "cam1"),
+            ("live", "site/cam1"),
+            ("/live/site/", "cam1"),
+            ("live/", "site/cam1"),
+            ("live//site", "cam1"),
+            ("live/site/cam1", ""),
+        ] {
+            assert_eq!(place(app, "", name), ["live", "site/cam1", ""], "{app} {name}");
+        }
+    }
+
+    #[test]
+    fn forms_that_clients_are_known_to_send_are_understood() {
+        for (app, tc_url, name, expected) in [
+            // ffmpeg, OBS: the query is at the key.
+            ("live", "rtmp://host/live", "cam1?token=1", ["live", "cam1", "token=1"]),
+            ("stream/site", "rtmp://host/stream/site", "cam1?t=1", ["stream", "site/cam1", "t=1"]),
+            // OBS, rtmp2sink: a server with a query is both app and tcUrl, and counts once.
+            ("live?token=1", "rtmp://host/live?token=1", "cam1", ["live", "cam1", "token=1"]),
+            // Some encoders keep the query in tcUrl only.
+            ("live", "rtmp://host/live?token=1", "cam1", ["live", "cam1", "token=1"]),
+            // App and key both have one.
+            ("live?user=me", "rtmp://host/live", "cam1?pass=1", ["live", "cam1", "user=me&pass=1"]),
+            // A slash or a further question mark in a query is part of it.
+            (
+                "live?back=/a/b",
+                "",
+                "cam1?u=http://x/?y",
+                ["live", "cam1", "back=/a/b&u=http://x/?y"],
+            ),
+            // A stray question mark.
+            ("live?", "rtmp://host/live?", "cam1?", ["live", "cam1", ""]),
+            // Nothing but a key, nothing at all.
+            ("", "", "cam1", ["", "cam1", ""]),
+            ("", "rtmp://host", "", ["", "", ""]),
+            ("live", "rtmp://host/live", "", ["live", "", ""]),
+            ("live", "rtmp://host/live", "?token=1", ["live", "", "token=1"]),
+        ] {
+            assert_eq!(place(app, tc_url, name), expected, "{app} {tc_url} {name}");
+        }
+    }
+
+    #[test]
+    fn a_publishing_name_is_not_tidied_up() {
+        // Whether it can be a key is for the one who takes the publisher to say.
+        for name in ["/cam1", "cam1/", "a//b", "..", "cam 1", "é"] {
+            assert_eq!(place("live", "", name)[1], name);
+        }
+    }
+}
