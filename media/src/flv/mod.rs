@@ -84,10 +84,11 @@ impl VideoTag {
     pub fn parse(body: &Bytes) -> Result<Self, FlvError> {
         let Some(&first) = body.first() else { return Ok(Self::Empty) };
         if first & EX_VIDEO_HEADER != 0 {
-            if (first >> 4) & 0b111 == COMMAND_FRAME && first & 0x0F != EX_METADATA {
+            let (packet_type, rest) = skip_mod_ex(body, first & 0x0F)?;
+            if (first >> 4) & 0b111 == COMMAND_FRAME && packet_type != EX_METADATA {
                 return Ok(Self::Command);
             }
-            let four_cc = parse_four_cc(body, first & 0x0F, EX_VIDEO_MULTITRACK)?;
+            let four_cc = parse_four_cc(body, rest, packet_type == EX_VIDEO_MULTITRACK)?;
             return Ok(Self::Unsupported(UnsupportedCodec::FourCc(four_cc)));
         }
         let (frame_type, codec_id) = (first >> 4, first & 0x0F);
@@ -128,7 +129,8 @@ impl AudioTag {
                 other => Err(FlvError::PacketType(other)),
             },
             SOUND_EX_HEADER => {
-                let four_cc = parse_four_cc(body, first & 0x0F, EX_AUDIO_MULTITRACK)?;
+                let (packet_type, rest) = skip_mod_ex(body, first & 0x0F)?;
+                let four_cc = parse_four_cc(body, rest, packet_type == EX_AUDIO_MULTITRACK)?;
                 Ok(Self::Unsupported(UnsupportedCodec::FourCc(four_cc)))
             }
             other => Ok(Self::Unsupported(UnsupportedCodec::SoundFormat(other))),
@@ -136,11 +138,10 @@ impl AudioTag {
     }
 }
 
-/// Finds the (first) FourCC of an Enhanced RTMP tag, behind its ModEx and multitrack bytes.
-fn parse_four_cc(body: &[u8], packet_type: u8, multitrack: u8) -> Result<[u8; 4], FlvError> {
+/// Passes over the ModEx data of an Enhanced RTMP tag; gives the packet type and what follows it.
+fn skip_mod_ex(body: &[u8], mut packet_type: u8) -> Result<(u8, &[u8]), FlvError> {
     let truncated = FlvError::Truncated(body.len());
     let mut rest = &body[1..];
-    let mut packet_type = packet_type;
     while packet_type == EX_MOD_EX {
         let (&size, after) = rest.split_first().ok_or(truncated.clone())?;
         let (size, after) = match (size, after) {
@@ -154,10 +155,13 @@ fn parse_four_cc(body: &[u8], packet_type: u8, multitrack: u8) -> Result<[u8; 4]
         packet_type = next & 0x0F;
         rest = after;
     }
-    if packet_type == multitrack {
-        rest = rest.get(1..).unwrap_or_default();
-    }
-    rest.first_chunk().copied().ok_or(truncated)
+    Ok((packet_type, rest))
+}
+
+/// The (first) FourCC of an Enhanced RTMP tag, which in a multitrack one stands behind a byte.
+fn parse_four_cc(body: &[u8], rest: &[u8], multitrack: bool) -> Result<[u8; 4], FlvError> {
+    let rest = rest.get(usize::from(multitrack)..).unwrap_or_default();
+    rest.first_chunk().copied().ok_or(FlvError::Truncated(body.len()))
 }
 
 #[cfg(test)]

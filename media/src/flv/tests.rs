@@ -222,6 +222,14 @@ fn enhanced_rtmp_tags_that_end_within_their_header_say_how_long_they_are() {
     }
 }
 
+#[test]
+fn a_command_frame_behind_mod_ex_data_is_a_command() {
+    // Enhanced RTMP v2 reads ModEx before it looks whether the frame is a command; metadata of a
+    // command frame is metadata.
+    assert_eq!(video(b"\xD7\x00\xEE\x01\x00"), Ok(VideoTag::Command));
+    assert_eq!(video_four_cc(b"\xD7\x00\xEE\x04hvc1"), Ok(*b"hvc1"));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic_and_payloads_end_with_the_message(
