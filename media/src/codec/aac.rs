@@ -15,6 +15,11 @@ const SAMPLE_RATES: [u32; 13] = [
     7_350,
 ];
 
+/// Audio object types with short frames: ER AAC LD and ER AAC ELD (ISO/IEC 14496-3, table 1.17).
+const LD: u8 = 23;
+/// Its ELDSpecificConfig begins with frameLengthFlag, too.
+const ELD: u8 = 39;
+
 /// What an AudioSpecificConfig says. Built only by [`Config::parse`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -54,8 +59,14 @@ impl Config {
             bits.sample_rate()?;
             object_type = bits.object_type()?;
         }
-        let frame_length_flag = if has_ga_config(object_type) { bits.read(1)? } else { 0 };
-        let samples_per_frame = if frame_length_flag == 1 { 960 } else { 1024 };
+        let has_flag = has_ga_config(object_type) || object_type == ELD;
+        let frame_length_flag = if has_flag { bits.read(1)? } else { 0 };
+        let samples_per_frame = match (object_type, frame_length_flag) {
+            (LD | ELD, 1) => 480,
+            (LD | ELD, _) => 512,
+            (_, 1) => 960,
+            (_, _) => 1024,
+        };
         Ok(Self { object_type, sample_rate, channels, samples_per_frame, raw })
     }
     /// The config as it came.
@@ -74,7 +85,7 @@ impl Config {
     pub fn channels(&self) -> u8 {
         self.channels
     }
-    /// Samples of one frame: 1024 or 960.
+    /// Samples of one frame: 1024 or 960; 512 or 480 for low-delay AAC.
     pub fn samples_per_frame(&self) -> u16 {
         self.samples_per_frame
     }

@@ -148,6 +148,18 @@ fn frames_of_960_samples_are_told_by_their_flag() {
 }
 
 #[test]
+fn frames_of_low_delay_aac_have_half_as_many_samples() {
+    // AAC LD (23) in its GASpecificConfig, AAC ELD (39) in its ELDSpecificConfig.
+    for object_type in [23, 39] {
+        for (flag, samples) in [(0, 512), (1, 480)] {
+            let raw = Writer::default().object_type(object_type).put(3, 4).put(1, 4).put(flag, 1);
+            let expected = Ok((object_type as u8, 48_000, 1, samples));
+            assert_eq!(parse(&raw.put(0, 3).bytes()), expected);
+        }
+    }
+}
+
+#[test]
 fn object_types_beyond_30_stand_in_11_bits() {
     for object_type in [32, 36, 42, 95] {
         let raw = Writer::default().object_type(object_type).put(3, 4).put(2, 4).put(0, 3).bytes();

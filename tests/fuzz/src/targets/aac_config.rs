@@ -29,7 +29,7 @@ fn described(raw: &[u8], config: &Config) {
     assert_eq!(config.raw(), raw);
     assert!((1..1 << 24).contains(&config.sample_rate().hz()));
     assert!(config.channels() <= 24 && config.object_type() < 96);
-    assert!([960, 1024].contains(&config.samples_per_frame()));
+    assert!([480, 512, 960, 1024].contains(&config.samples_per_frame()));
     assert_eq!(config.codec_string(), format!("mp4a.40.{}", config.object_type()));
     // What stands behind changes nothing.
     if raw.len() < 64 {
