@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use crate::{ClockRate, MediaTime};
 
+/// 139 years, either way: no publisher comes here but by jumping for ever, and the distance of two such times is still a
+/// number of nanoseconds in 64 bits.
+const MAX_MS: i64 = 1 << 42;
+
 /// Unwraps the 32-bit millisecond timestamps of one publisher (all its tracks share one) into a 64-bit timeline.
-/// Signed distances below 2^31 ms from the last one are taken as they are.
+/// Signed distances below 2^31 ms from the last one are taken as they are. What would lie more than 139 years from the
+/// origin begins anew at its own value.
 #[derive(Debug, Default)]
 pub struct TimestampUnwrapper {
     last_ms: Option<i64>,
@@ -18,6 +23,7 @@ impl TimestampUnwrapper {
             None => i64::from(timestamp_ms),
             Some(last) => last + i64::from(timestamp_ms.wrapping_sub(last as u32) as i32),
         };
+        let ms = if ms.abs() > MAX_MS { i64::from(timestamp_ms) } else { ms };
         self.last_ms = Some(ms);
         MediaTime::from_millis(ms)
     }

@@ -44,6 +44,28 @@ fn many_wraps_are_counted() {
 }
 
 #[test]
+fn a_publisher_that_jumps_for_ever_begins_anew_before_time_overflows() {
+    for jump in [(1_u32 << 31) - 1, 1 << 31] {
+        let mut unwrapper = TimestampUnwrapper::default();
+        let (mut timestamp, mut last, mut restarts) = (0_u32, MediaTime::ZERO, 0);
+        for _ in 0..20_000 {
+            let time = unwrapper.unwrap(timestamp);
+            // Whatever is made of two times later on: their distance fits.
+            let distance = time.as_nanos().checked_sub(last.as_nanos());
+            let restarted = distance.unwrap().abs() > MediaTime::from_millis(1 << 31).as_nanos();
+            if restarted {
+                assert_eq!(time, MediaTime::from_millis(timestamp.into()));
+                restarts += 1;
+            }
+            last = time;
+            timestamp = timestamp.wrapping_add(jump);
+        }
+        // 139 years are 2048 jumps of 24 days.
+        assert!((8..=10).contains(&restarts), "{restarts}");
+    }
+}
+
+#[test]
 fn jitter_below_the_drift_never_shows() {
     let mut clock = clock(48_000);
     let ms = [1000, 1061, 1003, 1064, 1085, 1057, 1128, 1199];
