@@ -179,6 +179,36 @@ fn the_handshake_is_answered_however_it_is_split() {
 }
 
 #[test]
+fn a_client_with_digests_gets_an_answer_that_it_takes() {
+    use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
+    let mut client = Handshake::new(PeerType::Client);
+    let mut session = ServerSession::new(ServerConfig::default());
+    let first = client.generate_outbound_p0_and_p1().unwrap();
+    session.handle_input(&mut BytesMut::from(&first[..])).unwrap();
+    let answer = session.poll_output().unwrap();
+    assert_eq!(answer.len(), HANDSHAKE_BYTES);
+    assert_ne!(answer[1537..], first[1..], "S2 is signed, not an echo");
+    let Ok(HandshakeProcessResult::Completed { response_bytes, remaining_bytes }) =
+        client.process_bytes(&answer)
+    else {
+        panic!("the client is not through")
+    };
+    assert!(remaining_bytes.is_empty());
+    session.handle_input(&mut BytesMut::from(&response_bytes[..])).unwrap();
+    session.ping(1);
+    assert!(session.poll_output().is_some(), "the handshake is through");
+}
+
+#[test]
+fn a_c1_that_names_a_version_but_has_no_digest_is_echoed() {
+    let c1: Vec<u8> = [&[0; 4][..], &[9, 0, 124, 2], &[0x5A; 1528]].concat();
+    let mut session = ServerSession::new(ServerConfig::default());
+    session.handle_input(&mut BytesMut::from(&[&[3], &c1[..]].concat()[..])).unwrap();
+    let answer = session.poll_output().unwrap();
+    assert_eq!(answer[1545..], c1[8..]);
+}
+
+#[test]
 fn nothing_is_said_before_c0_and_c1_are_there() {
     let mut session = ServerSession::new(ServerConfig::default());
     session.ping(1);
