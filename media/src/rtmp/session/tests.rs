@@ -1,6 +1,7 @@
 mod commands;
 mod control;
 mod media;
+mod properties;
 mod recordings;
 
 use super::*;

@@ -83,9 +83,10 @@ fn a_message_in_one_chunk_counts_against_the_bound_too() {
     for id in 10..26 {
         assert_eq!(reader.read(&mut BytesMut::from(&unfinished(id)[..])), Ok(None));
     }
-    let whole = message((30, 1000), VIDEO, 0, 1, &[0; 1000]);
+    let left = 1000 + IN_PROGRESS_RESERVE - reader.in_progress_bytes();
+    let whole = message((30, left), DATA, 0, 1, &vec![0; left]);
     assert!(reader.read(&mut BytesMut::from(&whole[..])).unwrap().is_some());
-    let whole = message((30, 10_000), DATA, 0, 1, &[0; 10_000]);
+    let whole = message((30, left + 1), DATA, 0, 1, &vec![0; left + 1]);
     let refused = reader.read(&mut BytesMut::from(&whole[..]));
     assert!(matches!(refused, Err(RtmpError::TooMuchInProgress { .. })), "{refused:?}");
 }

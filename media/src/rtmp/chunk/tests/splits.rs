@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
+use rml_rtmp::{chunk_io::ChunkSerializer, messages::MessagePayload, time::RtmpTimestamp};
 
 use super::*;
 use crate::rtmp::wire::{ChunkWriter, HANDSHAKE_BYTES, RECORDINGS};
@@ -187,6 +188,43 @@ proptest! {
         let (bytes, ended) = interleave(messages, repeats_extended, &choices);
         prop_assert_eq!(&read_pieces([&bytes[..]]), &ended);
         prop_assert_eq!(&read_pieces(bytes.chunks(piece)), &ended);
+    }
+
+    #[test]
+    fn what_rml_rtmp_writes_is_read(
+        chunk_sizes in prop::collection::vec(1..5000_u32, 1..4),
+        messages in prop::collection::vec(
+            (
+                prop::sample::select(vec![AUDIO, VIDEO, DATA, 20]),
+                prop_oneof![0..50_u32, Just(0xFF_FFFF), Just(0x100_0000)],
+                0..2_u32,
+                prop::collection::vec(any::<u8>(), 1..1000),
+            ),
+            1..20,
+        ),
+    ) {
+        let mut serializer = ChunkSerializer::new();
+        let (mut bytes, mut expected, mut ms) = (Vec::new(), Vec::new(), 0);
+        let mut chunk_sizes = chunk_sizes.into_iter();
+        for (type_id, step, stream_id, payload) in messages {
+            if let Some(size) = chunk_sizes.next() {
+                let packet = serializer.set_max_chunk_size(size, RtmpTimestamp::new(0)).unwrap();
+                bytes.extend(packet.bytes);
+                expected.push(says(1, 0, 0, &size.to_be_bytes()));
+            }
+            // It cannot go back in time.
+            ms += step;
+            let message = says(type_id, ms, stream_id, &payload);
+            let theirs = MessagePayload {
+                timestamp: RtmpTimestamp::new(ms),
+                type_id,
+                message_stream_id: stream_id,
+                data: message.payload.clone(),
+            };
+            bytes.extend(serializer.serialize(&theirs, false, false).unwrap().bytes);
+            expected.push(message);
+        }
+        prop_assert_eq!(read_pieces([&bytes[..]]), expected);
     }
 
     #[test]
