@@ -160,6 +160,33 @@ fn an_array_without_its_end_marker_ends_where_its_count_says() {
 }
 
 #[test]
+fn what_reads_as_a_further_property_at_first_is_given_back() {
+    // A number whose first bytes are an empty name and null.
+    let number = b"\x00\x00\x05\xFF\xFF\xFF\xFF\xFF\xFF";
+    let message = [&b"\x08\x00\x00\x00\x01\x00\x01a\x05"[..], number].concat();
+    let array = Value::EcmaArray(pairs([("a", Value::Null)]));
+    let number = Value::Number(f64::from_bits(0x0005_FFFF_FFFF_FFFF));
+    assert_eq!(decode(&message), Ok(vec![array, number]));
+}
+
+#[test]
+fn a_count_of_0_does_not_say_where_an_array_ends() {
+    let message = [&ecma_array(0, false)[..], b"\x00\x05wid"].concat();
+    let at = message.len();
+    assert_eq!(decode(&message), Err(Amf0Error::Truncated { at }));
+}
+
+#[test]
+fn a_bound_that_is_hit_behind_the_counted_properties_is_hit() {
+    let counted = [&b"\x08\x00\x00\x00\x01\x00\x01a\x05\x00\x01b"[..], &nested(40, OPENERS[0])];
+    let refused = decode(&counted.concat());
+    assert_eq!(refused, Err(Amf0Error::TooDeep { at: 5 + 4 + 3 + 4 * (MAX_DEPTH - 1) }));
+    let counted = [&b"\x08\x00\x00\x00\x01"[..], &b"\x00\x01a\x05".repeat(MAX_VALUES)];
+    let refused = decode(&counted.concat());
+    assert!(matches!(refused, Err(Amf0Error::TooMany { .. })), "{refused:?}");
+}
+
+#[test]
 fn a_name_may_stand_twice_and_the_first_is_found() {
     let value = object([("a", Value::Number(1.0)), ("a", Value::Number(2.0))]);
     let read = one(&amf(std::slice::from_ref(&value))).unwrap();
