@@ -39,6 +39,8 @@ pub(crate) enum Drop {
     Malformed,
     /// Its codec is not carried.
     Unsupported,
+    /// It is of a further track of a multitrack publisher.
+    OtherTrack,
     /// It came before its codec header or first keyframe, or at another clock rate.
     Unusable,
     /// The leg was too far behind.
@@ -74,6 +76,7 @@ impl Drop {
         match self {
             Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
+            Self::OtherTrack => "other_track",
             Self::Unusable => "unusable",
             Self::LegBehind => "leg_behind",
             Self::SendFailed => "send_failed",

@@ -61,18 +61,22 @@ fn take_publisher(
                     Event::Media(message) => {
                         let what = match message.kind {
                             MediaMessageKind::Audio => match AudioTag::parse(&message.payload)? {
-                                AudioTag::AacSequenceHeader(_) => "audio config",
-                                AudioTag::AacRaw(_) => "audio",
-                                AudioTag::Empty | AudioTag::Unsupported(_) => "other audio",
+                                AudioTag::SequenceHeader { .. } => "audio config",
+                                AudioTag::Frame { .. } => "audio",
+                                AudioTag::Command
+                                | AudioTag::Empty
+                                | AudioTag::Multitrack(_)
+                                | AudioTag::Unsupported(_) => "other audio",
                             },
                             MediaMessageKind::Video => match VideoTag::parse(&message.payload)? {
-                                VideoTag::AvcSequenceHeader(_) => "video config",
-                                VideoTag::AvcNalUnits { keyframe: true, .. } => "keyframe",
-                                VideoTag::AvcNalUnits { .. } => "video",
-                                VideoTag::AvcEndOfSequence => "video end",
-                                VideoTag::Command | VideoTag::Empty | VideoTag::Unsupported(_) => {
-                                    "other video"
-                                }
+                                VideoTag::SequenceHeader { .. } => "video config",
+                                VideoTag::Frame { keyframe: true, .. } => "keyframe",
+                                VideoTag::Frame { .. } => "video",
+                                VideoTag::EndOfSequence => "video end",
+                                VideoTag::Command
+                                | VideoTag::Empty
+                                | VideoTag::Multitrack(_)
+                                | VideoTag::Unsupported(_) => "other video",
                             },
                             MediaMessageKind::Data => "data",
                         };

@@ -5,38 +5,12 @@ use std::{
     time::Duration,
 };
 
-use media::codec::CodecConfig;
 use proto::v1;
 
 use crate::{
     leg::{Counters, LegState},
     stream::ReaderEntry,
 };
-
-/// A track; `ssrc` is 0 while it is not known.
-pub(crate) fn track(
-    config: &CodecConfig,
-    payload_type: u8,
-    ssrc: u32,
-    has_b_frames: bool,
-) -> v1::Track {
-    let (codec, dimensions, channels) = match config {
-        CodecConfig::H264(config) => (v1::Codec::H264, config.dimensions(), 0),
-        CodecConfig::Aac(config) => (v1::Codec::Aac, None, config.channels()),
-    };
-    let (width, height) = dimensions.unwrap_or_default();
-    v1::Track {
-        codec: codec.into(),
-        payload_type: payload_type.into(),
-        clock_rate: config.clock_rate().hz(),
-        ssrc,
-        codec_string: config.codec_string(),
-        width,
-        height,
-        channels: channels.into(),
-        has_b_frames,
-    }
-}
 
 /// A stream's state.
 pub(crate) fn state(state: LegState) -> v1::StreamState {

@@ -112,13 +112,16 @@ fn read_tag(file: &Bytes, at: usize) -> anyhow::Result<(Option<(Tag, bool)>, usi
     let next = end + 4;
     let (kind, keyframe, is_header) = match tag_type {
         8 => {
-            (Kind::Audio, false, matches!(AudioTag::parse(&body)?, AudioTag::AacSequenceHeader(_)))
+            (Kind::Audio, false, matches!(AudioTag::parse(&body)?, AudioTag::SequenceHeader { .. }))
         }
         9 => match VideoTag::parse(&body)? {
-            VideoTag::AvcSequenceHeader(_) => (Kind::Video, false, true),
-            VideoTag::AvcNalUnits { keyframe, .. } => (Kind::Video, keyframe, false),
-            VideoTag::AvcEndOfSequence => return Ok((None, next)),
-            VideoTag::Command | VideoTag::Empty | VideoTag::Unsupported(_) => bail!("not H.264"),
+            VideoTag::SequenceHeader { .. } => (Kind::Video, false, true),
+            VideoTag::Frame { keyframe, .. } => (Kind::Video, keyframe, false),
+            VideoTag::EndOfSequence => return Ok((None, next)),
+            VideoTag::Command
+            | VideoTag::Empty
+            | VideoTag::Multitrack(_)
+            | VideoTag::Unsupported(_) => bail!("no picture"),
         },
         18 => return Ok((None, next)),
         other => bail!("type {other}"),
@@ -142,7 +145,7 @@ mod tests {
         tags.map(|tag| match kind {
             Kind::Audio => tag.timestamp_ms as i64,
             Kind::Video => match VideoTag::parse(&tag.body).unwrap() {
-                VideoTag::AvcNalUnits { composition_time_ms, .. } => {
+                VideoTag::Frame { composition_time_ms, .. } => {
                     tag.timestamp_ms as i64 + i64::from(composition_time_ms)
                 }
                 other => panic!("{other:?}"),

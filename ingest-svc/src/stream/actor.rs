@@ -323,6 +323,7 @@ impl Actor {
         self.status.update(|facts| {
             facts.tracks.clear();
             facts.problem.clear();
+            facts.left_out.clear();
         });
     }
 

@@ -70,6 +70,13 @@ impl GopCache {
         }
     }
 
+    /// A track became another one: what is kept is of no use any more.
+    pub(crate) fn forget(&mut self) {
+        self.clear();
+        self.from_beginning = true;
+        self.skipping = false;
+    }
+
     /// How often a GOP was too large to be kept.
     pub(crate) fn overflows(&self) -> u32 {
         self.overflows

@@ -7,8 +7,11 @@
 //! | --- | --- |
 //! | first of its track | the track is known; announced before: announced again with it |
 //! | the same again | nothing |
-//! | other parameter sets | the next IDR carries them in-band |
-//! | other sample rate | the RTP clock would change: frames are dropped until the old rate is back |
+//! | other parameter sets of video | the next keyframe carries them in-band; readers to come are told |
+//! | another codec, or another config of audio | the track is another one: announced again, and readers come back to a right SDP |
+//!
+//! Codecs whose frames tell all (MP3, G.711, AC-3, Opus) need no codec header. Of multitrack messages the first track that is seen is
+//! taken.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -17,15 +20,15 @@ use std::{
 
 use bytes::Bytes;
 use media::{
-    codec::{CodecConfig, MediaKind, aac, h264},
-    flv::{AudioTag, FlvError, UnsupportedCodec, VideoTag},
+    codec::{AudioHeader, CodecConfig, CodecError, MediaKind},
+    flv::{AudioCodec, AudioTag, FlvError, TrackTag, UnsupportedCodec, VideoCodec, VideoTag},
     rtmp::{MediaMessage, MediaMessageKind},
 };
 use tracing::{debug, warn};
 
 use super::{
     StreamTimeline, Unit,
-    track::{AudioTrack, TrackIdentity, VideoTrack},
+    track::{AudioTrack, HeaderChange, TrackIdentity, VideoTrack},
 };
 
 /// Unsupported codecs that are remembered as warned of: 16 + 16 ids, and FourCCs that a peer may make up.
@@ -53,6 +56,8 @@ pub(crate) struct Track {
     pub(crate) identity: TrackIdentity,
     /// Whether composition offsets were seen.
     pub(crate) has_b_frames: bool,
+    /// Whether it came after the stream was announced without it.
+    pub(crate) late: bool,
 }
 
 /// What could not be sent on.
@@ -64,6 +69,8 @@ pub(crate) struct Dropped {
     pub(crate) unsupported: u32,
     /// Access units before their codec header or their first keyframe, or of another clock rate.
     pub(crate) unusable: u32,
+    /// Tags of further tracks of a multitrack publisher.
+    pub(crate) other_tracks: u32,
 }
 
 /// See the module.
@@ -79,6 +86,13 @@ pub(crate) struct Pipeline {
     announced: u32,
     dropped: Dropped,
     warned: HashSet<UnsupportedCodec>,
+    /// What of the publisher's media is not carried, a line each.
+    left_out: Vec<String>,
+    /// The tracks that are taken of multitrack messages.
+    video_track_id: Option<u8>,
+    audio_track_id: Option<u8>,
+    /// How often a track became another one.
+    replaced: u32,
 }
 
 impl Pipeline {
@@ -94,12 +108,17 @@ impl Pipeline {
             announced: 0,
             dropped: Dropped::default(),
             warned: HashSet::new(),
+            left_out: Vec::new(),
+            video_track_id: None,
+            audio_track_id: None,
+            replaced: 0,
         }
     }
 
     /// A publisher begins, or goes on after another: its timestamps are its own, and its video is taken from its first keyframe.
     pub(crate) fn begin_publisher(&mut self) {
         self.timeline.restart();
+        (self.video_track_id, self.audio_track_id) = (None, None);
         if let Some(video) = &mut self.video {
             video.awaits_keyframe = true;
         }
@@ -161,6 +180,16 @@ impl Pipeline {
         self.video.is_some()
     }
 
+    /// What of the publisher's media is not carried, a line each.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// How often a track became another one: what was packetized before is of no use to a leg that is made later.
+    pub(crate) fn replaced(&self) -> u32 {
+        self.replaced
+    }
+
     /// What was dropped so far.
     pub(crate) fn dropped(&self) -> Dropped {
         self.dropped
@@ -173,33 +202,66 @@ impl Pipeline {
 
     fn handle_video(&mut self, message: &MediaMessage, now: Instant) -> Result<(), TagError> {
         match VideoTag::parse(&message.payload)? {
-            VideoTag::AvcSequenceHeader(record) => self.handle_video_header(record, now),
-            VideoTag::AvcNalUnits { keyframe, composition_time_ms, payload } => {
-                let Some(video) = self.video.as_mut().filter(|video| video.takes(keyframe)) else {
+            VideoTag::Multitrack(tracks) => {
+                for TrackTag { track_id, tag } in tracks {
+                    if *self.video_track_id.get_or_insert(track_id) == track_id {
+                        self.handle_video_tag(tag, message.timestamp_ms, now)?;
+                    } else {
+                        self.leave_out_track("video", track_id);
+                    }
+                }
+                Ok(())
+            }
+            tag => self.handle_video_tag(tag, message.timestamp_ms, now),
+        }
+    }
+
+    fn handle_video_tag(
+        &mut self,
+        tag: VideoTag,
+        timestamp_ms: u32,
+        now: Instant,
+    ) -> Result<(), TagError> {
+        match tag {
+            VideoTag::SequenceHeader { codec, record } => {
+                self.handle_video_header(codec, &record, now)?;
+            }
+            VideoTag::Frame { codec, keyframe, composition_time_ms, payload } => {
+                let Some(video) = self.video.as_mut().filter(|v| v.takes(codec, keyframe)) else {
                     self.dropped.unusable = self.dropped.unusable.wrapping_add(1);
                     return Ok(());
                 };
                 // What cannot be read must not move the timeline.
-                video.check(&payload)?;
-                let time = self.timeline.place(MediaKind::Video, message.timestamp_ms, now);
-                self.units.push_back(video.packetize(&payload, time, composition_time_ms)?);
-                Ok(())
+                let timeline = &mut self.timeline;
+                let place = || timeline.place(MediaKind::Video, timestamp_ms, now);
+                let unit = video.packetize(&payload, keyframe, composition_time_ms, place)?;
+                self.units.push_back(unit);
             }
-            VideoTag::AvcEndOfSequence | VideoTag::Command | VideoTag::Empty => Ok(()),
-            VideoTag::Unsupported(codec) => {
-                self.warn_unsupported(codec);
-                Ok(())
-            }
+            VideoTag::EndOfSequence
+            | VideoTag::Command
+            | VideoTag::Empty
+            | VideoTag::Multitrack(_) => {}
+            VideoTag::Unsupported(codec) => self.leave_out(codec),
         }
+        Ok(())
     }
 
-    fn handle_video_header(&mut self, record: Bytes, now: Instant) -> Result<(), TagError> {
+    fn handle_video_header(
+        &mut self,
+        codec: VideoCodec,
+        record: &Bytes,
+        now: Instant,
+    ) -> Result<(), TagError> {
         match &mut self.video {
-            Some(video) => video.set_record(&record)?,
+            Some(video) => {
+                let change = video.set_record(codec, record)?;
+                self.header_changed(change);
+            }
             None => {
-                let max_packet_size = self.config.max_packet_size;
-                let video = VideoTrack::new(&record, self.config.video, max_packet_size)?;
-                self.video = Some(video);
+                let (max_packet_size, late) = (self.config.max_packet_size, self.announced > 0);
+                let header = (codec, record);
+                self.video =
+                    Some(VideoTrack::new(header, self.config.video, max_packet_size, late)?);
                 self.track_found(now);
             }
         }
@@ -208,35 +270,91 @@ impl Pipeline {
 
     fn handle_audio(&mut self, message: &MediaMessage, now: Instant) -> Result<(), TagError> {
         match AudioTag::parse(&message.payload)? {
-            AudioTag::AacSequenceHeader(config) => self.handle_audio_header(config, now),
-            AudioTag::AacRaw(frame) => {
-                let Some(audio) = self.audio.as_mut().filter(|audio| audio.takes_frames()) else {
-                    self.dropped.unusable = self.dropped.unusable.wrapping_add(1);
-                    return Ok(());
-                };
-                let time = self.timeline.place(MediaKind::Audio, message.timestamp_ms, now);
-                self.units.push_back(audio.packetize(&frame, time)?);
+            AudioTag::Multitrack(tracks) => {
+                for TrackTag { track_id, tag } in tracks {
+                    if *self.audio_track_id.get_or_insert(track_id) == track_id {
+                        self.handle_audio_tag(tag, message.timestamp_ms, now)?;
+                    } else {
+                        self.leave_out_track("audio", track_id);
+                    }
+                }
                 Ok(())
             }
-            AudioTag::Empty => Ok(()),
-            AudioTag::Unsupported(codec) => {
-                self.warn_unsupported(codec);
-                Ok(())
-            }
+            tag => self.handle_audio_tag(tag, message.timestamp_ms, now),
         }
     }
 
-    fn handle_audio_header(&mut self, raw: Bytes, now: Instant) -> Result<(), TagError> {
+    fn handle_audio_tag(
+        &mut self,
+        tag: AudioTag,
+        timestamp_ms: u32,
+        now: Instant,
+    ) -> Result<(), TagError> {
+        match tag {
+            AudioTag::SequenceHeader { codec, header } => {
+                if let Some(header) = AudioHeader::parse(codec, &header)? {
+                    self.handle_audio_header(header, now);
+                }
+            }
+            AudioTag::Frame { codec, payload } => {
+                self.handle_audio_frame(codec, &payload, timestamp_ms, now)?;
+            }
+            AudioTag::Command | AudioTag::Empty | AudioTag::Multitrack(_) => {}
+            AudioTag::Unsupported(codec) => self.leave_out(codec),
+        }
+        Ok(())
+    }
+
+    fn handle_audio_frame(
+        &mut self,
+        codec: AudioCodec,
+        frame: &Bytes,
+        timestamp_ms: u32,
+        now: Instant,
+    ) -> Result<(), TagError> {
+        if frame.is_empty() {
+            return Ok(());
+        }
+        if !self.audio.as_ref().is_some_and(|audio| audio.takes(codec)) {
+            match AudioHeader::of_frame(codec, frame)? {
+                Some(header) => self.handle_audio_header(header, now),
+                None => {
+                    self.dropped.unusable = self.dropped.unusable.wrapping_add(1);
+                    return Ok(());
+                }
+            }
+        }
+        let Some(audio) = &mut self.audio else { return Ok(()) };
+        let timeline = &mut self.timeline;
+        let place = || timeline.place(MediaKind::Audio, timestamp_ms, now);
+        self.units.extend(audio.packetize(frame, place)?);
+        Ok(())
+    }
+
+    fn handle_audio_header(&mut self, header: AudioHeader, now: Instant) {
         match &mut self.audio {
-            Some(audio) => audio.set_config(raw)?,
+            Some(audio) => {
+                let change = audio.set_header(header);
+                self.header_changed(change);
+            }
             None => {
-                let max_packet_size = self.config.max_packet_size;
-                let audio = AudioTrack::new(raw, self.config.audio, max_packet_size)?;
+                let (max_packet_size, late) = (self.config.max_packet_size, self.announced > 0);
+                let audio = AudioTrack::new(header, self.config.audio, max_packet_size, late);
                 self.audio = Some(audio);
                 self.track_found(now);
             }
         }
-        Ok(())
+    }
+
+    fn header_changed(&mut self, change: HeaderChange) {
+        if change == HeaderChange::OtherTrack {
+            self.replaced = self.replaced.wrapping_add(1);
+            // What waits was made for the track that is gone.
+            self.units.clear();
+            if self.announced > 0 {
+                self.announce();
+            }
+        }
     }
 
     fn track_found(&mut self, now: Instant) {
@@ -252,10 +370,21 @@ impl Pipeline {
         self.announced = self.announced.wrapping_add(1);
     }
 
-    fn warn_unsupported(&mut self, codec: UnsupportedCodec) {
+    fn leave_out(&mut self, codec: UnsupportedCodec) {
         self.dropped.unsupported = self.dropped.unsupported.wrapping_add(1);
         if self.warned.len() < MAX_WARNED && self.warned.insert(codec) {
-            warn!(?codec, "the publisher sends a codec that is not carried; the rest goes on");
+            warn!(%codec, "the publisher sends a codec that is not carried; the rest goes on");
+            self.left_out.push(format!("{codec} is not carried"));
+        }
+    }
+
+    fn leave_out_track(&mut self, kind: &str, track_id: u8) {
+        self.dropped.other_tracks = self.dropped.other_tracks.wrapping_add(1);
+        let line =
+            format!("{kind} track {track_id} is left out: one track of each kind is carried");
+        if self.left_out.len() < MAX_WARNED && !self.left_out.contains(&line) {
+            warn!(kind, track_id, "the publisher sends a further track, which is left out");
+            self.left_out.push(line);
         }
     }
 }
@@ -266,15 +395,7 @@ pub(super) enum TagError {
     #[error(transparent)]
     Flv(#[from] FlvError),
     #[error(transparent)]
-    H264(#[from] h264::H264Error),
-    #[error(transparent)]
-    Aac(#[from] aac::AacError),
-    /// No NAL unit in an access unit.
-    #[error("an access unit without a NAL unit")]
-    Empty,
-    /// RFC 3640 cannot carry it.
-    #[error("an AAC frame of {0} bytes, 1 to 8191 can be")]
-    FrameSize(usize),
+    Codec(#[from] CodecError),
 }
 
 #[cfg(test)]

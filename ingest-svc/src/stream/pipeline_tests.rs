@@ -178,26 +178,92 @@ fn repeated_headers_change_nothing_and_new_parameter_sets_go_in_band() {
 fn what_cannot_be_used_is_counted_and_the_rest_goes_on() {
     let mut bench = Bench::with_tracks();
     assert_eq!(bench.video(0, avc_picture(false, 0, 100, 1)).len(), 0, "no keyframe yet");
-    assert_eq!(bench.audio(0, Bytes::from_static(&[0x2F, 0xFF, 0xFB])).len(), 0, "MP3");
+    assert_eq!(bench.audio(0, Bytes::from_static(&[0xB2, 0xFF, 0xFB])).len(), 0, "Speex");
     assert_eq!(bench.video(0, Bytes::from_static(&[0x17, 9, 0, 0, 0])).len(), 0);
     let mut cut = avc_picture(true, 0, 100, 1).to_vec();
     cut.pop();
     assert_eq!(bench.video(0, cut.into()).len(), 0);
     assert_eq!(bench.audio(0, aac_frame(0, 0)).len(), 0);
-    assert_eq!(bench.pipeline.dropped(), Dropped { malformed: 3, unsupported: 1, unusable: 1 });
+    assert_eq!(
+        bench.pipeline.dropped(),
+        Dropped { malformed: 2, unsupported: 1, unusable: 1, other_tracks: 0 }
+    );
+    assert_eq!(bench.pipeline.left_out(), ["FLV sound format 11 is not carried"]);
     assert_eq!(bench.video(0, avc_picture(true, 0, 100, 1)).len(), 1);
     assert_eq!(bench.audio(0, aac_frame(100, 1)).len(), 1);
 }
 
 #[test]
-fn audio_of_another_rate_is_left_out_until_the_old_rate_is_back() {
+fn audio_of_another_config_is_another_track_on_the_same_timeline() {
     let mut bench = Bench::with_tracks();
+    let first = headers(&bench.audio(0, aac_frame(100, 1)))[0].clone();
+    assert_eq!((first.payload_type, first.ssrc), (97, 2));
     // AAC-LC, stereo, 44.1 kHz.
-    bench.audio(0, Bytes::from_static(&[0xAF, 0, 0x12, 0x10]));
-    assert_eq!(bench.audio(0, aac_frame(100, 1)).len(), 0);
-    assert_eq!(bench.pipeline.dropped().unusable, 1);
-    bench.audio(40, aac_header());
-    assert_eq!(bench.audio(40, aac_frame(100, 1)).len(), 1);
+    bench.audio(1000, Bytes::from_static(&[0xAF, 0, 0x12, 0x10]));
+    assert_eq!((bench.pipeline.announcements(), bench.pipeline.replaced()), (2, 1));
+    let second = headers(&bench.audio(1000, aac_frame(100, 1)))[0].clone();
+    assert_eq!((second.payload_type, second.ssrc), (99, 4));
+    assert_eq!(second.timestamp, AUDIO_ORIGIN + 44_100, "on the new clock, a second later");
+    let tracks = bench.pipeline.tracks();
+    assert_eq!(tracks[1].config.clock_rate().hz(), 44_100);
+    assert_eq!(tracks[1].identity.payload_type, 99);
+}
+
+#[test]
+fn a_publisher_may_change_its_codec_and_begins_with_a_keyframe_of_the_other() {
+    let mut bench = Bench::with_tracks();
+    bench.video(0, avc_picture(true, 0, 100, 1));
+    // HEVC by the legacy codec id, a record without parameter sets.
+    let mut record = vec![0x1C, 0, 0, 0, 0, 1];
+    record.resize(5 + 21, 0);
+    record.extend_from_slice(&[0b11, 0]);
+    bench.video(40, record.into());
+    assert_eq!(bench.pipeline.tracks()[0].config.codec(), media::codec::Codec::H265);
+    assert_eq!(bench.pipeline.replaced(), 1);
+    assert_eq!(bench.video(40, avc_picture(true, 0, 100, 1)).len(), 0, "of the codec before");
+    let trail = [0x2C, 1, 0, 0, 0, 0, 0, 0, 4, 0x02, 0x01, 9, 9];
+    assert_eq!(bench.video(80, Bytes::copy_from_slice(&trail)).len(), 0, "no keyframe yet");
+    let idr = [0x1C, 1, 0, 0, 0, 0, 0, 0, 4, 0x26, 0x01, 9, 9];
+    let sent = headers(&bench.video(120, Bytes::copy_from_slice(&idr)));
+    assert_eq!(
+        (sent[0].payload_type, sent[0].timestamp),
+        (98, VIDEO_ORIGIN.wrapping_add(120 * 90))
+    );
+}
+
+#[test]
+fn codecs_whose_frames_tell_all_need_no_header() {
+    let mut bench = Bench::new();
+    let mut mp3 = vec![0x2F, 0xFF, 0xFB, 0x90, 0x64];
+    mp3.resize(1 + 417, 0);
+    assert_eq!(bench.audio(0, mp3.clone().into()).len(), 1);
+    let second = headers(&bench.audio(26, mp3.into()))[0].clone();
+    // 1152 samples of 44.1 kHz on a clock of 90 kHz.
+    assert_eq!(second.timestamp, AUDIO_ORIGIN + 2351);
+    let track = &bench.pipeline.tracks()[0];
+    assert_eq!((track.config.codec_string(), track.config.sample_rate()), ("mp3".into(), 44_100));
+
+    // G.711 goes out in as many packets as it takes, each at its own time.
+    let mut bench = Bench::new();
+    let units = bench.audio(0, [&[0x82][..], &[0xFF; 2400]].concat().into());
+    let sent = headers(&units);
+    assert_eq!(sent.iter().map(|h| h.payload.len()).collect::<Vec<_>>(), [1188, 1188, 24]);
+    let times: Vec<_> = sent.iter().map(|h| h.timestamp - AUDIO_ORIGIN).collect();
+    assert_eq!(times, [0, 1188, 2376]);
+}
+
+#[test]
+fn of_several_tracks_the_first_is_carried_and_the_others_are_told_and_counted() {
+    let mut bench = Bench::new();
+    let tag = |track: u8| [&[0x95, 0x01][..], b"Opus", &[track, 31 << 3, 9]].concat();
+    assert_eq!(bench.audio(0, tag(3).into()).len(), 1);
+    for _ in 0..2 {
+        assert_eq!(bench.audio(20, tag(4).into()).len(), 0);
+    }
+    assert_eq!(bench.audio(20, tag(3).into()).len(), 1);
+    assert_eq!(bench.pipeline.dropped().other_tracks, 2);
+    let lines = ["audio track 4 is left out: one track of each kind is carried"];
+    assert_eq!(bench.pipeline.left_out(), lines);
 }
 
 #[test]

@@ -120,7 +120,11 @@ impl Relay {
         self.metrics.messages.inc();
         self.metrics.media_bytes.inc_by(bytes);
         self.bytes += bytes;
+        let replaced = self.pipeline.replaced();
         self.pipeline.handle_message(message, now);
+        if self.pipeline.replaced() != replaced {
+            self.gop.forget();
+        }
         while let Some(unit) = self.pipeline.poll_unit() {
             self.forward(unit, leg.as_deref_mut());
         }
@@ -187,6 +191,12 @@ impl Relay {
             metrics.drop(DropReason::Malformed, new.malformed.wrapping_sub(old.malformed));
             metrics.drop(DropReason::Unsupported, new.unsupported.wrapping_sub(old.unsupported));
             metrics.drop(DropReason::Unusable, new.unusable.wrapping_sub(old.unusable));
+            let other_tracks = new.other_tracks.wrapping_sub(old.other_tracks);
+            metrics.drop(DropReason::OtherTrack, other_tracks);
+            let left_out = self.pipeline.left_out();
+            if self.status.left_out() != left_out {
+                self.status.update(|facts| facts.left_out = left_out.to_vec());
+            }
             self.status.counters.malformed.store(new.malformed, Relaxed);
         }
         let (jumps, reanchored) = self.pipeline.discontinuities();

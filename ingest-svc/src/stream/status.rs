@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use media::{StreamKey, codec::CodecConfig};
+use media::StreamKey;
 use proto::v1;
 use registry::Lease;
 use tokio::sync::watch;
@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) leg: Option<LegFacts>,
     /// Why it cannot be read now; empty when all is well.
     pub(crate) problem: String,
+    /// What of the publisher's media is not carried, a line each.
+    pub(crate) left_out: Vec<String>,
     /// When media began to flow, while it does.
     pub(crate) live_since: Option<Instant>,
     /// How long it flowed before.
@@ -139,6 +141,11 @@ impl StreamStatus {
         });
     }
 
+    /// What of the publisher's media is not carried, a line each.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        self.lock().left_out.clone()
+    }
+
     /// Says why it cannot be read now; no change if that is said already.
     pub(crate) fn set_problem(&self, problem: &str) {
         if self.lock().problem != problem {
@@ -180,6 +187,7 @@ impl StreamStatus {
                 ..Default::default()
             }),
             problem: facts.problem,
+            left_out: facts.left_out,
             ..Default::default()
         }
     }
@@ -194,22 +202,11 @@ fn elapsed(since: Instant) -> Duration {
 }
 
 fn track_to_proto(track: &Track) -> v1::Track {
-    let common = v1::Track {
-        payload_type: track.identity.payload_type.into(),
-        clock_rate: track.config.clock_rate().hz(),
-        ssrc: track.identity.ssrc,
-        codec_string: track.config.codec_string(),
+    let super::TrackIdentity { payload_type, ssrc, .. } = track.identity;
+    v1::Track {
         has_b_frames: track.has_b_frames,
-        ..Default::default()
-    };
-    match &track.config {
-        CodecConfig::H264(config) => {
-            let (width, height) = config.dimensions().unwrap_or_default();
-            v1::Track { codec: v1::Codec::H264.into(), width, height, ..common }
-        }
-        CodecConfig::Aac(config) => {
-            v1::Track { codec: v1::Codec::Aac.into(), channels: config.channels().into(), ..common }
-        }
+        late: track.late,
+        ..svc_core::api::track(&track.config, payload_type, ssrc)
     }
 }
 

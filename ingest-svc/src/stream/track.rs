@@ -5,22 +5,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use media::{
     ClockRate, MediaTime,
-    codec::{
-        CodecConfig, MediaKind, aac,
-        h264::{DecoderConfigurationRecord, avcc_nal_units, nal_type},
-    },
+    codec::{AudioHeader, CodecError, MediaKind, VideoHeader},
+    flv::{AudioCodec, VideoCodec},
     rtcp::ClockMapping,
     rtp::{Packetizer, PacketizerConfig},
     timeline::AudioClock,
 };
-use tracing::{info, warn};
+use tracing::info;
 
-use super::{Unit, pipeline::TagError, pipeline::Track};
+use super::{Unit, pipeline::Track};
 
 /// How far the count of samples may drift from the publisher's clock: what lip-sync bears (ITU-R BT.1359: 45 ms early is seen).
 const MAX_AUDIO_DRIFT: Duration = Duration::from_millis(50);
 
-/// How a track shows on the wire. The same for as long as the stream lives.
+/// Payload types that a track takes in turn when it becomes another: 96 and 97, 98 and 99, … for video and audio.
+const PAYLOAD_TYPES: std::ops::Range<u8> = 96..128;
+
+/// How a track shows on the wire. The same for as long as the stream lives and the track is in one codec at one clock rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TrackIdentity {
     /// Payload type, 96 to 127.
@@ -43,6 +44,15 @@ impl TrackIdentity {
         })
     }
 
+    /// That of the track that takes its place: a node that has not been told of it refuses its packets.
+    fn of_successor(self) -> Self {
+        let next = self.payload_type + 2;
+        let payload_type =
+            if PAYLOAD_TYPES.contains(&next) { next } else { PAYLOAD_TYPES.start + (next & 1) };
+        // The other track's SSRC differs in more than this with all but certainty, and if not the payload type still tells them apart.
+        Self { payload_type, ssrc: self.ssrc.wrapping_add(2), ..self }
+    }
+
     fn rtp_timestamp(self, ticks: i64) -> u32 {
         self.rtp_origin.wrapping_add(ticks as u32)
     }
@@ -60,13 +70,26 @@ impl Track {
     }
 }
 
-/// H.264.
+/// What a codec header did to its track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HeaderChange {
+    /// It says the same again.
+    None,
+    /// Decoders learn it from the packets; readers to come are told.
+    InBand,
+    /// The track is another one now: what readers were told of it is wrong.
+    OtherTrack,
+}
+
+/// Pictures.
 pub(super) struct VideoTrack {
     identity: TrackIdentity,
+    max_packet_size: usize,
     raw_record: Bytes,
-    record: DecoderConfigurationRecord,
+    header: VideoHeader,
     packetizer: Packetizer,
     has_b_frames: bool,
+    late: bool,
     /// Grows with each change of what `describe` gives.
     pub(super) revision: u32,
     /// Nothing is sent until a keyframe comes.
@@ -75,168 +98,205 @@ pub(super) struct VideoTrack {
 
 impl VideoTrack {
     pub(super) fn new(
-        raw: &Bytes,
+        (codec, raw): (VideoCodec, &Bytes),
         identity: TrackIdentity,
         max_packet_size: usize,
-    ) -> Result<Self, TagError> {
-        let (raw_record, record) = read_record(raw)?;
+        late: bool,
+    ) -> Result<Self, CodecError> {
+        let (raw_record, header) = read_record(codec, raw)?;
         Ok(Self {
             identity,
+            max_packet_size,
             raw_record,
-            record,
+            header,
             packetizer: identity.packetizer(max_packet_size),
             has_b_frames: false,
+            late,
             revision: 0,
             awaits_keyframe: true,
         })
     }
 
     /// Takes the record of a further sequence header.
-    pub(super) fn set_record(&mut self, raw: &Bytes) -> Result<(), TagError> {
-        if *raw != self.raw_record {
-            (self.raw_record, self.record) = read_record(raw)?;
-            self.revision += 1;
-            info!(codec = self.record.config.codec_string(), "the video's parameter sets changed");
+    pub(super) fn set_record(
+        &mut self,
+        codec: VideoCodec,
+        raw: &Bytes,
+    ) -> Result<HeaderChange, CodecError> {
+        if codec == self.header.codec() && *raw == self.raw_record {
+            return Ok(HeaderChange::None);
         }
-        Ok(())
+        let other_codec = codec != self.header.codec();
+        (self.raw_record, self.header) = read_record(codec, raw)?;
+        self.revision += 1;
+        info!(codec = self.header.config().codec_string(), "the video's codec header changed");
+        if !other_codec {
+            return Ok(HeaderChange::InBand);
+        }
+        self.identity = self.identity.of_successor();
+        self.packetizer = self.identity.packetizer(self.max_packet_size);
+        self.has_b_frames = false;
+        self.awaits_keyframe = true;
+        Ok(HeaderChange::OtherTrack)
     }
 
     /// Whether an access unit can be sent now.
-    pub(super) fn takes(&self, keyframe: bool) -> bool {
-        keyframe || !self.awaits_keyframe
+    pub(super) fn takes(&self, codec: VideoCodec, keyframe: bool) -> bool {
+        codec == self.header.codec() && (keyframe || !self.awaits_keyframe)
     }
 
-    /// Whether an access unit is whole.
-    pub(super) fn check(&self, avcc: &[u8]) -> Result<(), TagError> {
-        let mut any = false;
-        for nal in avcc_nal_units(avcc, self.record.length_size) {
-            nal?;
-            any = true;
-        }
-        if any { Ok(()) } else { Err(TagError::Empty) }
-    }
-
+    /// The access unit of a tag. `place` gives its place on the timeline, and is called only if it can be sent.
     pub(super) fn packetize(
         &mut self,
-        avcc: &[u8],
-        dts: MediaTime,
+        unit: &[u8],
+        said_keyframe: bool,
         composition_time_ms: i32,
-    ) -> Result<Unit, TagError> {
-        let mut idr = false;
-        let incomplete = !self.record.config.is_complete();
-        for nal in avcc_nal_units(avcc, self.record.length_size).flatten() {
-            idr |= nal_type::of(nal[0]) == nal_type::IDR;
-            if incomplete && self.record.config.learn(nal) {
-                self.revision += 1;
-            }
-        }
+        place: impl FnOnce() -> MediaTime,
+    ) -> Result<Unit, CodecError> {
+        let frame = self.header.read(unit, said_keyframe)?;
+        self.revision += u32::from(frame.learned);
+        let dts = place();
         let pts = dts.as_nanos() + i64::from(composition_time_ms) * 1_000_000;
         let ticks = MediaTime::from_nanos(pts).to_ticks(ClockRate::VIDEO);
-        let packets = self.packetizer.h264(
-            avcc,
-            self.record.length_size,
-            &self.record.config,
-            self.identity.rtp_timestamp(ticks),
-        )?;
+        let timestamp = self.identity.rtp_timestamp(ticks);
+        let packets = self.packetizer.video(&self.header, unit, frame.keyframe, timestamp)?;
         if composition_time_ms != 0 && !self.has_b_frames {
             self.has_b_frames = true;
             self.revision += 1;
         }
         self.awaits_keyframe = false;
-        Ok(Unit { kind: MediaKind::Video, keyframe: idr, time: dts, packets })
+        Ok(Unit { kind: MediaKind::Video, keyframe: frame.keyframe, time: dts, packets })
     }
 
     pub(super) fn describe(&self) -> Track {
         Track {
-            config: CodecConfig::H264(self.record.config.clone()),
+            config: self.header.config(),
             identity: self.identity,
             has_b_frames: self.has_b_frames,
+            late: self.late,
         }
     }
 }
 
 /// Reads a record out of a copy, which lives long and must not keep the message's buffer.
-fn read_record(raw: &Bytes) -> Result<(Bytes, DecoderConfigurationRecord), TagError> {
+fn read_record(codec: VideoCodec, raw: &Bytes) -> Result<(Bytes, VideoHeader), CodecError> {
     let raw = Bytes::copy_from_slice(raw);
-    let record = DecoderConfigurationRecord::parse(&raw)?;
-    Ok((raw, record))
+    let header = VideoHeader::parse(codec, &raw)?;
+    Ok((raw, header))
 }
 
-/// AAC.
+/// Sound.
 pub(super) struct AudioTrack {
     identity: TrackIdentity,
-    config: aac::Config,
+    max_packet_size: usize,
+    header: AudioHeader,
     packetizer: Packetizer,
+    /// Counts samples, which is not always what the RTP clock counts.
     clock: AudioClock,
     last_ticks: Option<i64>,
+    reanchored_before: u32,
+    late: bool,
     /// Grows with each change of what `describe` gives.
     pub(super) revision: u32,
-    /// The publisher has changed to another sample rate than the RTP clock.
-    other_rate: bool,
 }
 
 impl AudioTrack {
     pub(super) fn new(
-        raw: Bytes,
+        header: AudioHeader,
         identity: TrackIdentity,
         max_packet_size: usize,
-    ) -> Result<Self, TagError> {
-        let config = aac::Config::parse(Bytes::copy_from_slice(&raw))?;
-        Ok(Self {
+        late: bool,
+    ) -> Self {
+        Self {
             identity,
+            max_packet_size,
             packetizer: identity.packetizer(max_packet_size),
-            clock: AudioClock::new(config.sample_rate(), MAX_AUDIO_DRIFT),
-            config,
+            clock: AudioClock::new(sample_rate(&header), MAX_AUDIO_DRIFT),
+            header,
             last_ticks: None,
+            reanchored_before: 0,
+            late,
             revision: 0,
-            other_rate: false,
-        })
+        }
     }
 
-    /// Takes the config of a further sequence header.
-    pub(super) fn set_config(&mut self, raw: Bytes) -> Result<(), TagError> {
-        if raw == *self.config.raw() {
-            self.other_rate = false;
-            return Ok(());
+    /// Takes a further header. Channels and the like are told by SDP alone, so that most changes make another track of it.
+    pub(super) fn set_header(&mut self, header: AudioHeader) -> HeaderChange {
+        if header == self.header {
+            return HeaderChange::None;
         }
-        let config = aac::Config::parse(Bytes::copy_from_slice(&raw))?;
-        let (old, new) = (self.config.sample_rate().hz(), config.sample_rate().hz());
-        self.other_rate = old != new;
-        if self.other_rate {
-            warn!(old, new, "the sample rate changed: audio is dropped until it changes back");
-        } else {
-            info!(channels = config.channels(), "the audio's config changed");
-            self.config = config;
-            self.revision += 1;
-        }
-        Ok(())
+        info!(codec = header.config().codec_string(), "the audio's codec header changed");
+        self.revision += 1;
+        self.identity = self.identity.of_successor();
+        self.packetizer = self.identity.packetizer(self.max_packet_size);
+        self.reanchored_before = self.reanchored();
+        self.clock = AudioClock::new(sample_rate(&header), MAX_AUDIO_DRIFT);
+        self.last_ticks = None;
+        self.header = header;
+        HeaderChange::OtherTrack
     }
 
-    pub(super) fn takes_frames(&self) -> bool {
-        !self.other_rate
+    /// Whether frames of a codec are read by the header that it has.
+    pub(super) fn takes(&self, codec: AudioCodec) -> bool {
+        self.header.is_for(codec)
     }
 
-    pub(super) fn packetize(&mut self, frame: &[u8], time: MediaTime) -> Result<Unit, TagError> {
-        let stamp = self.clock.stamp(time, self.config.samples_per_frame().into());
-        // An anchor that is set back must not make time run back.
-        let ticks = self.last_ticks.map_or(stamp, |last| stamp.max(last + 1));
-        let packets = self.packetizer.aac(frame, self.identity.rtp_timestamp(ticks));
-        if packets.sizes.is_empty() {
-            return Err(TagError::FrameSize(frame.len()));
+    /// The access units of a tag: one, or of G.711 as many as fill packets. `place` gives its place on the timeline, and is called
+    /// only if it can be sent.
+    pub(super) fn packetize(
+        &mut self,
+        frame: &[u8],
+        place: impl FnOnce() -> MediaTime,
+    ) -> Result<Vec<Unit>, CodecError> {
+        self.header.samples(frame)?;
+        let mut time = place();
+        let mut units = Vec::new();
+        for piece in self.pieces(frame) {
+            let samples = self.header.samples(piece)?;
+            let stamp = self.clock.stamp(time, samples);
+            let stamp = MediaTime::from_ticks(stamp, sample_rate(&self.header));
+            let ticks = stamp.to_ticks(self.header.config().clock_rate());
+            // An anchor that is set back must not make time run back.
+            let ticks = self.last_ticks.map_or(ticks, |last| ticks.max(last + 1));
+            let timestamp = self.identity.rtp_timestamp(ticks);
+            let packets = self.packetizer.audio(&self.header, piece, timestamp)?;
+            self.last_ticks = Some(ticks);
+            units.push(Unit { kind: MediaKind::Audio, keyframe: false, time, packets });
+            time = MediaTime::from_nanos(
+                time.as_nanos()
+                    + MediaTime::from_ticks(samples.into(), sample_rate(&self.header)).as_nanos(),
+            );
         }
-        self.last_ticks = Some(ticks);
-        Ok(Unit { kind: MediaKind::Audio, keyframe: false, time, packets })
+        Ok(units)
+    }
+
+    /// Samples can be cut anywhere, frames nowhere.
+    fn pieces<'a>(&self, frame: &'a [u8]) -> std::slice::Chunks<'a, u8> {
+        let most = match &self.header {
+            // Whole samples of two channels.
+            AudioHeader::G711(_) => self.packetizer.max_payload() & !1,
+            AudioHeader::Aac(_)
+            | AudioHeader::Opus(_)
+            | AudioHeader::Mp3(_)
+            | AudioHeader::Ac3(_) => frame.len(),
+        };
+        frame.chunks(most.max(1))
     }
 
     pub(super) fn reanchored(&self) -> u32 {
-        self.clock.reanchored()
+        self.reanchored_before.wrapping_add(self.clock.reanchored())
     }
 
     pub(super) fn describe(&self) -> Track {
         Track {
-            config: CodecConfig::Aac(self.config.clone()),
+            config: self.header.config(),
             identity: self.identity,
             has_b_frames: false,
+            late: self.late,
         }
     }
+}
+
+fn sample_rate(header: &AudioHeader) -> ClockRate {
+    ClockRate::new(header.config().sample_rate()).unwrap_or(ClockRate::VIDEO)
 }

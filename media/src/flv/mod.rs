@@ -1,61 +1,17 @@
-//! FLV audio and video tags (Adobe Flash Video File Format Specification 10.1, E.4.2 and E.4.3), as they stand in
-//! RTMP messages of types 8 and 9. Payloads are slices of the message, never copies.
+//! FLV audio and video tags (Adobe Flash Video File Format Specification 10.1, E.4.2 and E.4.3; Enhanced RTMP v1 and v2, by
+//! FourCC), as they stand in RTMP messages of types 8 and 9. Payloads are slices of the message, never copies.
+//!
+//! Left out on purpose: MPEG-2 TS sequence starts, colour metadata, multichannel configs and the nanosecond offsets of ModEx, which
+//! are read over.
+
+mod audio;
+mod multitrack;
+mod video;
 
 use bytes::Bytes;
 
-/// FrameType values of a video tag.
-const KEYFRAME: u8 = 1;
-const GENERATED_KEYFRAME: u8 = 4;
-const COMMAND_FRAME: u8 = 5;
-/// CodecID of AVC.
-const CODEC_AVC: u8 = 7;
-/// SoundFormat of AAC.
-const SOUND_AAC: u8 = 10;
-/// Enhanced RTMP v2: the top bit of a video tag and the SoundFormat of an audio tag that say that a
-/// packet type and a FourCC follow; packet types that put something before the FourCC or none after.
-const EX_VIDEO_HEADER: u8 = 0x80;
-const SOUND_EX_HEADER: u8 = 9;
-const EX_METADATA: u8 = 4;
-const EX_VIDEO_MULTITRACK: u8 = 6;
-const EX_AUDIO_MULTITRACK: u8 = 5;
-const EX_MOD_EX: u8 = 7;
-
-/// The body of a video tag.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum VideoTag {
-    /// AVC sequence header: an AVCDecoderConfigurationRecord.
-    AvcSequenceHeader(Bytes),
-    /// One access unit as length-prefixed NAL units.
-    AvcNalUnits {
-        /// FrameType 1 (or 4).
-        keyframe: bool,
-        /// PTS - DTS in milliseconds, signed 24 bits.
-        composition_time_ms: i32,
-        /// The NAL units.
-        payload: Bytes,
-    },
-    /// AVC end of sequence.
-    AvcEndOfSequence,
-    /// FrameType 5: a seek or info command, not a picture.
-    Command,
-    /// An empty tag.
-    Empty,
-    /// A codec that is not carried: its CodecID, or the FourCC of an Enhanced RTMP tag.
-    Unsupported(UnsupportedCodec),
-}
-
-/// The body of an audio tag.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum AudioTag {
-    /// AAC sequence header: an AudioSpecificConfig.
-    AacSequenceHeader(Bytes),
-    /// One raw AAC frame.
-    AacRaw(Bytes),
-    /// An empty tag.
-    Empty,
-    /// A codec that is not carried.
-    Unsupported(UnsupportedCodec),
-}
+pub use audio::{AudioCodec, AudioTag};
+pub use video::{VideoCodec, VideoTag};
 
 /// Names a codec that is not carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -66,6 +22,16 @@ pub enum UnsupportedCodec {
     SoundFormat(u8),
     /// FourCC of an Enhanced RTMP tag.
     FourCc([u8; 4]),
+}
+
+impl std::fmt::Display for UnsupportedCodec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::VideoCodecId(id) => write!(f, "FLV video codec {id}"),
+            Self::SoundFormat(format) => write!(f, "FLV sound format {format}"),
+            Self::FourCc(four_cc) => write!(f, "{}", four_cc.escape_ascii()),
+        }
+    }
 }
 
 /// What could not be read.
@@ -79,89 +45,62 @@ pub enum FlvError {
     PacketType(u8),
 }
 
-impl VideoTag {
-    /// Reads the payload of an RTMP message of type 9.
-    pub fn parse(body: &Bytes) -> Result<Self, FlvError> {
-        let Some(&first) = body.first() else { return Ok(Self::Empty) };
-        if first & EX_VIDEO_HEADER != 0 {
-            let (packet_type, rest) = skip_mod_ex(body, first & 0x0F)?;
-            if (first >> 4) & 0b111 == COMMAND_FRAME && packet_type != EX_METADATA {
-                return Ok(Self::Command);
-            }
-            let four_cc = parse_four_cc(body, rest, packet_type == EX_VIDEO_MULTITRACK)?;
-            return Ok(Self::Unsupported(UnsupportedCodec::FourCc(four_cc)));
-        }
-        let (frame_type, codec_id) = (first >> 4, first & 0x0F);
-        if frame_type == COMMAND_FRAME {
-            return Ok(Self::Command);
-        }
-        if codec_id != CODEC_AVC {
-            return Ok(Self::Unsupported(UnsupportedCodec::VideoCodecId(codec_id)));
-        }
-        match *body.get(1).ok_or(FlvError::Truncated(body.len()))? {
-            // Encoders end the sequence with and without a composition time.
-            2 => return Ok(Self::AvcEndOfSequence),
-            0 | 1 => {}
-            other => return Err(FlvError::PacketType(other)),
-        }
-        let &[_, packet_type, a, b, c] =
-            body.first_chunk().ok_or(FlvError::Truncated(body.len()))?;
-        let payload = body.slice(5..);
-        Ok(match packet_type {
-            0 => Self::AvcSequenceHeader(payload),
-            _ => Self::AvcNalUnits {
-                keyframe: matches!(frame_type, KEYFRAME | GENERATED_KEYFRAME),
-                composition_time_ms: i32::from_be_bytes([a, b, c, 0]) >> 8,
-                payload,
-            },
-        })
-    }
+/// One track's tag of a multitrack message (Enhanced RTMP v2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrackTag<T> {
+    /// The track's id; 0 is the default track.
+    pub track_id: u8,
+    /// Its tag.
+    pub tag: T,
 }
 
-impl AudioTag {
-    /// Reads the payload of an RTMP message of type 8.
-    pub fn parse(body: &Bytes) -> Result<Self, FlvError> {
-        let Some(&first) = body.first() else { return Ok(Self::Empty) };
-        match first >> 4 {
-            SOUND_AAC => match *body.get(1).ok_or(FlvError::Truncated(body.len()))? {
-                0 => Ok(Self::AacSequenceHeader(body.slice(2..))),
-                1 => Ok(Self::AacRaw(body.slice(2..))),
-                other => Err(FlvError::PacketType(other)),
-            },
-            SOUND_EX_HEADER => {
-                let (packet_type, rest) = skip_mod_ex(body, first & 0x0F)?;
-                let four_cc = parse_four_cc(body, rest, packet_type == EX_AUDIO_MULTITRACK)?;
-                Ok(Self::Unsupported(UnsupportedCodec::FourCc(four_cc)))
-            }
-            other => Ok(Self::Unsupported(UnsupportedCodec::SoundFormat(other))),
+/// Takes fields off the front of a tag's body.
+struct Reader<'a> {
+    body: &'a Bytes,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], FlvError> {
+        let bytes = self.body.get(self.at..).and_then(|rest| rest.first_chunk::<N>());
+        let bytes = *bytes.ok_or(FlvError::Truncated(self.body.len()))?;
+        self.at += N;
+        Ok(bytes)
+    }
+
+    fn u8(&mut self) -> Result<u8, FlvError> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn u24(&mut self) -> Result<usize, FlvError> {
+        self.take::<3>().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]) as usize)
+    }
+
+    fn skip(&mut self, count: usize) -> Result<(), FlvError> {
+        if self.body.len() - self.at < count {
+            return Err(FlvError::Truncated(self.body.len()));
         }
+        self.at += count;
+        Ok(())
     }
-}
 
-/// Passes over the ModEx data of an Enhanced RTMP tag; gives the packet type and what follows it.
-fn skip_mod_ex(body: &[u8], mut packet_type: u8) -> Result<(u8, &[u8]), FlvError> {
-    let truncated = FlvError::Truncated(body.len());
-    let mut rest = &body[1..];
-    while packet_type == EX_MOD_EX {
-        let (&size, after) = rest.split_first().ok_or(truncated.clone())?;
-        let (size, after) = match (size, after) {
-            (255, [a, b, after @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])) + 1, after),
-            (255, _) => return Err(truncated),
-            (size, after) => (usize::from(size) + 1, after),
-        };
-        let [next, after @ ..] = after.get(size..).unwrap_or_default() else {
-            return Err(truncated);
-        };
-        packet_type = next & 0x0F;
-        rest = after;
+    fn rest(&self) -> Bytes {
+        self.body.slice(self.at..)
     }
-    Ok((packet_type, rest))
-}
 
-/// The (first) FourCC of an Enhanced RTMP tag, which in a multitrack one stands behind a byte.
-fn parse_four_cc(body: &[u8], rest: &[u8], multitrack: bool) -> Result<[u8; 4], FlvError> {
-    let rest = rest.get(usize::from(multitrack)..).unwrap_or_default();
-    rest.first_chunk().copied().ok_or(FlvError::Truncated(body.len()))
+    /// Reads over the ModEx prefixes of an Enhanced RTMP v2 tag: a size, so many bytes, and the next type. The packet type behind them.
+    fn mod_ex(&mut self, mut packet_type: u8) -> Result<u8, FlvError> {
+        const MOD_EX: u8 = 7;
+        while packet_type == MOD_EX {
+            let size = match self.u8()? {
+                255 => usize::from(u16::from_be_bytes(self.take()?)) + 1,
+                size => usize::from(size) + 1,
+            };
+            self.skip(size)?;
+            packet_type = self.u8()? & 0x0F;
+        }
+        Ok(packet_type)
+    }
 }
 
 #[cfg(test)]

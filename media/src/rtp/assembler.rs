@@ -5,13 +5,13 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Ordered, PacketBatch, ReceivedPacket, inspect_h264};
-use crate::codec::MediaKind;
+use super::{Ordered, PacketBatch, ReceivedPacket, inspect};
+use crate::codec::{Codec, MediaKind};
 
 /// Gathers packets in order into access units: ends one at the marker or where the timestamp changes. Bounded by
 /// `max_bytes` per access unit; what exceeds it is dropped whole.
 pub struct AccessUnitAssembler {
-    kind: MediaKind,
+    codec: Codec,
     max_bytes: usize,
     open: Option<Open>,
     ready: VecDeque<AssembledAccessUnit>,
@@ -38,20 +38,20 @@ pub struct AssembledAccessUnit {
     pub packets: PacketBatch,
     /// Their RTP timestamp.
     pub timestamp: u32,
-    /// For H.264 whether an IDR begins in it; for audio always.
+    /// Whether a picture that decoders can start at begins in it; for audio always.
     pub keyframe: bool,
     /// Whether packets of it (or, unknowably, between it and its neighbour) are missing.
     pub damaged: bool,
     /// When its first packet came.
     pub received_at: Instant,
-    /// H.264 parameter sets that it carries.
+    /// Parameter sets that it carries (H.264, H.265).
     pub parameter_sets: SmallVec<[Bytes; 2]>,
 }
 
 impl AccessUnitAssembler {
-    /// An assembler for a track of this kind.
-    pub fn new(kind: MediaKind, max_bytes: usize) -> Self {
-        Self { kind, max_bytes, open: None, ready: VecDeque::new(), gap: false, oversized: 0 }
+    /// An assembler for a track in this codec.
+    pub fn new(codec: Codec, max_bytes: usize) -> Self {
+        Self { codec, max_bytes, open: None, ready: VecDeque::new(), gap: false, oversized: 0 }
     }
 
     /// Takes what the reorder buffer gave.
@@ -81,17 +81,18 @@ impl AccessUnitAssembler {
         if self.open.as_ref().is_some_and(|open| open.timestamp != timestamp) {
             self.close();
         }
-        let (kind, max_bytes, gap) = (self.kind, self.max_bytes, std::mem::take(&mut self.gap));
+        let (codec, max_bytes, gap) = (self.codec, self.max_bytes, std::mem::take(&mut self.gap));
         let open = self.open.get_or_insert_with(|| Open {
             data: BytesMut::new(),
             sizes: SmallVec::new(),
             timestamp,
-            keyframe: kind == MediaKind::Audio,
+            keyframe: codec.kind() == MediaKind::Audio,
             damaged: gap,
             oversized: false,
             received_at: packet.received_at,
             parameter_sets: SmallVec::new(),
         });
+        let mut ends = packet.header.marker;
         let size = u16::try_from(packet.bytes.len()).unwrap_or(u16::MAX);
         if open.data.len() + usize::from(size) > max_bytes
             || usize::from(size) != packet.bytes.len()
@@ -101,16 +102,15 @@ impl AccessUnitAssembler {
         if !open.oversized {
             open.data.extend_from_slice(&packet.bytes);
             open.sizes.push(size);
-            if kind == MediaKind::Video {
-                let sets = &mut open.parameter_sets;
-                let payload = packet.bytes.get(packet.header.payload.clone()).unwrap_or_default();
-                let info = inspect_h264(payload, |set| sets.push(Bytes::copy_from_slice(set)));
-                open.keyframe |= info.starts_idr;
-                // As when a source was joined, or began anew, in the middle of a picture.
-                open.damaged |= info.continues && open.sizes.len() == 1;
-            }
+            let sets = &mut open.parameter_sets;
+            let payload = packet.bytes.get(packet.header.payload.clone()).unwrap_or_default();
+            let info = inspect(codec, payload, |set| sets.push(Bytes::copy_from_slice(set)));
+            open.keyframe |= info.starts_keyframe;
+            // As when a source was joined, or began anew, in the middle of an access unit.
+            open.damaged |= info.continues && open.sizes.len() == 1;
+            ends |= info.ends_unit;
         }
-        if packet.header.marker {
+        if ends {
             self.close();
         }
     }

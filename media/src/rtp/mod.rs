@@ -8,7 +8,7 @@ mod reorder;
 mod rewriter;
 
 pub use assembler::{AccessUnitAssembler, AssembledAccessUnit};
-pub use inspect::{H264PayloadInfo, inspect_h264};
+pub use inspect::{PayloadInfo, inspect};
 pub use packet::{Header, PacketBatch, RtpError, SegmentRun};
 pub use packetizer::{Packetizer, PacketizerConfig};
 pub use reorder::{Ordered, ReceivedPacket, ReorderBuffer};

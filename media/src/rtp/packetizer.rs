@@ -1,11 +1,20 @@
-//! Access units to RTP packets: RFC 6184 (packetization-mode 1) and RFC 3640 (AAC-hbr). An access unit becomes one buffer:
-//! headers are written in place and each payload byte is copied once.
+//! Access units to RTP packets: RFC 6184 (packetization-mode 1) and RFC 3640 (AAC-hbr) here, other payload formats in files of their
+//! own. An access unit becomes one buffer: headers are written in place and each payload byte is copied once.
+
+mod audio;
+mod av1;
+pub(super) mod h265;
+pub(super) mod vp9;
 
 use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 
 use super::{Header, PacketBatch};
-use crate::codec::h264::{Config, H264Error, avcc_nal_units, nal_type};
+use crate::codec::{
+    AudioHeader, CodecError, VideoHeader,
+    h264::{Config, H264Error, avcc_nal_units, nal_type},
+    vp9::FrameHeader,
+};
 
 /// NAL unit type of a single-time aggregation packet (RFC 6184, 5.7.1).
 pub(super) const STAP_A: u8 = 24;
@@ -33,6 +42,8 @@ pub struct Packetizer {
     max_payload: usize,
     packets: u32,
     octets: u32,
+    /// VP9: 15 bits.
+    next_picture_id: u16,
 }
 
 /// What a packetizer needs to know.
@@ -59,7 +70,45 @@ impl Packetizer {
             max_payload: max_packet_size - Header::FIXED_BYTES,
             packets: 0,
             octets: 0,
+            next_picture_id: config.first_sequence_number & 0x7FFF,
         }
+    }
+
+    /// One access unit of video as its tag carries it. On an error nothing is sent and no sequence number is used.
+    pub fn video(
+        &mut self,
+        header: &VideoHeader,
+        unit: &[u8],
+        keyframe: bool,
+        timestamp: u32,
+    ) -> Result<PacketBatch, CodecError> {
+        Ok(match header {
+            VideoHeader::H264(record) => {
+                self.h264(unit, record.length_size, &record.config, timestamp)?
+            }
+            VideoHeader::H265(record) => {
+                self.h265(unit, record.length_size, &record.config, timestamp)?
+            }
+            VideoHeader::Av1(config) => self.av1(unit, keyframe, config, timestamp)?,
+            VideoHeader::Vp9(_) => self.vp9(unit, &FrameHeader::parse(unit)?, timestamp),
+        })
+    }
+
+    /// One frame of sound as its tag carries it; of G.711 at most [`Self::max_payload`] bytes. On an error nothing is sent and no
+    /// sequence number is used.
+    pub fn audio(
+        &mut self,
+        header: &AudioHeader,
+        frame: &[u8],
+        timestamp: u32,
+    ) -> Result<PacketBatch, CodecError> {
+        let packets = match header {
+            AudioHeader::Aac(_) => self.aac(frame, timestamp),
+            AudioHeader::Opus(_) | AudioHeader::G711(_) => self.whole(frame, timestamp),
+            AudioHeader::Mp3(_) => self.mpeg_audio(frame, timestamp),
+            AudioHeader::Ac3(_) => self.ac3(frame, timestamp),
+        };
+        if packets.sizes.is_empty() { Err(CodecError::FrameSize(frame.len())) } else { Ok(packets) }
     }
 
     /// One H.264 access unit (RFC 6184, mode 1) from length-prefixed NAL units. If it holds an IDR, `parameter_sets` go

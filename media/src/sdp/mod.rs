@@ -1,6 +1,7 @@
 //! Session descriptions (RFC 8866) of a leg and for readers. See the word "session description" in docs/architecture.md.
 //! Ports and connection addresses are not read: where a stream is received is for the lease to say.
 
+mod fmtp;
 mod parse;
 mod write;
 

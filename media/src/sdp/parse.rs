@@ -2,31 +2,23 @@
 
 use std::net::IpAddr;
 
-use base64::{
-    Engine, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-use bytes::Bytes;
 use sdp_types::{Attribute, Media, Session};
 
-use super::{SdpError, SessionDescription, TrackDescription};
+use super::{
+    SdpError, SessionDescription, TrackDescription,
+    fmtp::{self, Fmtp, Refusal, RtpMap},
+};
 use crate::{
     ClockRate,
-    codec::{CodecConfig, MediaKind, aac, h264, h264::nal_type},
+    codec::{CodecConfig, MediaKind},
 };
 
 /// The longest session description that is read. One with a track's largest usual parameter sets has 2 KiB.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
+/// The clock of G.711.
+const G711_CLOCK: ClockRate = ClockRate::new(8_000).unwrap();
 /// The most media sections that are read. Ours have two; cameras with metadata and back channels have five.
 pub(super) const MAX_SECTIONS: usize = 16;
-
-/// Base64 with or without its padding: GStreamer's caps and some cameras leave it out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 impl SessionDescription {
     /// Reads a session description. Lines may end with LF only; the word `SDP:` in front, as ffmpeg prints it, is passed over.
@@ -105,13 +97,6 @@ struct Section<'a> {
     media: &'a Media,
 }
 
-/// `a=rtpmap:<payload type> <encoding name>/<clock rate>[/<channels>]` (RFC 8866, 6.6), but for the channels, which the
-/// AudioSpecificConfig tells.
-struct RtpMap<'a> {
-    encoding: &'a str,
-    clock_rate: ClockRate,
-}
-
 impl Section<'_> {
     fn problem(&self, problem: impl Into<String>) -> SdpError {
         SdpError::Section { section: self.at, problem: problem.into() }
@@ -156,47 +141,36 @@ impl Section<'_> {
 
     /// Codec and parameters of a payload type.
     fn config(&self, payload_type: u8, kind: MediaKind) -> Result<CodecConfig, SdpError> {
-        let RtpMap { encoding, clock_rate } = self.rtpmap(payload_type)?;
+        let map = self.rtpmap(payload_type)?;
         let fmtp = Fmtp(self.of_payload_type("fmtp", payload_type).unwrap_or_default());
-        let config = if encoding.eq_ignore_ascii_case("H264") {
-            if clock_rate != ClockRate::VIDEO {
-                return Err(self.problem(format!("H264 at {} Hz, not 90000", clock_rate.hz())));
-            }
-            CodecConfig::H264(h264(&fmtp).map_err(|problem| self.problem(problem))?)
-        } else if encoding.eq_ignore_ascii_case("MPEG4-GENERIC") {
-            let config = aac(&fmtp).map_err(|problem| self.problem(problem))?;
-            if config.sample_rate() != clock_rate {
-                let problem = "which its AudioSpecificConfig contradicts with";
-                return Err(self.problem(format!(
-                    "{encoding} at {} Hz, {problem} {} Hz",
-                    clock_rate.hz(),
-                    config.sample_rate().hz()
-                )));
-            }
-            CodecConfig::Aac(config)
-        } else {
-            return Err(self.unsupported(encoding));
-        };
+        let config = fmtp::config(&map, &fmtp).map_err(|refusal| match refusal {
+            Refusal::Unsupported => self.unsupported(map.encoding),
+            Refusal::Problem(problem) => self.problem(problem),
+        })?;
         if config.kind() != kind {
-            return Err(self.problem(format!("{encoding} in m={}", self.media.media)));
+            return Err(self.problem(format!("{} in m={}", map.encoding, self.media.media)));
         }
         Ok(config)
     }
 
     fn rtpmap(&self, payload_type: u8) -> Result<RtpMap<'_>, SdpError> {
         let Some(map) = self.of_payload_type("rtpmap", payload_type) else {
-            // Payload types below 96 have a meaning without (RFC 3551, 6), but none that is carried.
+            // Payload types below 96 have a meaning without (RFC 3551, 6).
             let name = format!("payload type {payload_type}");
-            return Err(match payload_type {
-                ..96 => self.unsupported(name),
-                96.. => self.problem(format!("{name} without a=rtpmap")),
-            });
+            return match payload_type {
+                0 => Ok(RtpMap { encoding: "PCMU", clock_rate: G711_CLOCK, channels: 1 }),
+                8 => Ok(RtpMap { encoding: "PCMA", clock_rate: G711_CLOCK, channels: 1 }),
+                14 => Ok(RtpMap { encoding: "MPA", clock_rate: ClockRate::VIDEO, channels: 1 }),
+                96.. => Err(self.problem(format!("{name} without a=rtpmap"))),
+                _ => Err(self.unsupported(name)),
+            };
         };
         let mut parts = map.split('/');
         let encoding = parts.next().unwrap_or_default().trim();
         let clock_rate = parts.next().and_then(|hz| ClockRate::new(hz.trim().parse().ok()?));
+        let channels = parts.next().and_then(|channels| channels.trim().parse().ok()).unwrap_or(1);
         match clock_rate {
-            Some(clock_rate) => Ok(RtpMap { encoding, clock_rate }),
+            Some(clock_rate) => Ok(RtpMap { encoding, clock_rate, channels }),
             None => Err(self.problem(format!("no clock rate in a=rtpmap {map:?}"))),
         }
     }
@@ -223,63 +197,4 @@ impl Section<'_> {
         }
         Ok((ssrc, cname))
     }
-}
-
-/// The parameters of `a=fmtp`: `key=value`, apart by `;`, keys in any case.
-struct Fmtp<'a>(&'a str);
-
-impl<'a> Fmtp<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.split(';').find_map(|parameter| {
-            let (key, value) = parameter.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then_some(value.trim().trim_matches('"'))
-        })
-    }
-}
-
-/// The parameters of RFC 6184, 8.1.
-fn h264(fmtp: &Fmtp<'_>) -> Result<h264::Config, String> {
-    match fmtp.get("packetization-mode") {
-        None | Some("0" | "1") => {}
-        Some(mode) => return Err(format!("packetization-mode {mode}, 0 and 1 are carried")),
-    }
-    let mut config = h264::Config::default();
-    let sets = fmtp.get("sprop-parameter-sets").unwrap_or_default();
-    for set in sets.split(',').map(str::trim).filter(|set| !set.is_empty()) {
-        let Ok(nal) = BASE64.decode(set).map(Bytes::from) else {
-            return Err(format!("sprop-parameter-sets: {set:?} is no Base64"));
-        };
-        match nal.first().map(|&header| nal_type::of(header)) {
-            Some(nal_type::SPS) => config.sps.push(nal),
-            Some(nal_type::PPS) => config.pps.push(nal),
-            _ => {}
-        }
-    }
-    Ok(config)
-}
-
-/// The parameters of RFC 3640, 4.1, of which AAC-hbr fixes all but the config.
-fn aac(fmtp: &Fmtp<'_>) -> Result<aac::Config, String> {
-    match fmtp.get("mode") {
-        Some(mode) if mode.eq_ignore_ascii_case("AAC-hbr") => {}
-        mode => return Err(format!("mode {:?}, AAC-hbr is carried", mode.unwrap_or_default())),
-    }
-    for (name, fixed) in [("sizelength", "13"), ("indexlength", "3"), ("indexdeltalength", "3")] {
-        match fmtp.get(name) {
-            Some(value) if value != fixed => {
-                return Err(format!("{name} {value}, which AAC-hbr fixes to {fixed}"));
-            }
-            _ => {}
-        }
-    }
-    let config = fmtp.get("config").ok_or("no config, the AudioSpecificConfig")?;
-    let raw = hex(config).ok_or_else(|| format!("config {config:?} is not hexadecimal"))?;
-    aac::Config::parse(raw.into()).map_err(|e| e.to_string())
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> =
-        text.chars().map(|c| Some(c.to_digit(16)? as u8)).collect::<Option<_>>()?;
-    let pairs = digits.chunks_exact(2);
-    pairs.remainder().is_empty().then(|| pairs.map(|pair| pair[0] << 4 | pair[1]).collect())
 }

@@ -1,15 +1,11 @@
 //! Writing: the description of a leg and the answer to DESCRIBE.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use sdp_types::{Attribute, Connection, Media, MediaType, Origin, Session, Time, TransportProto};
 
-use super::{SessionDescription, TrackDescription};
-use crate::codec::{CodecConfig, MediaKind, aac, h264};
+use super::{SessionDescription, TrackDescription, fmtp};
+use crate::codec::MediaKind;
 
 impl SessionDescription {
     /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`.
@@ -85,46 +81,13 @@ impl TrackDescription {
             MediaKind::Video => MediaType::Video,
             MediaKind::Audio => MediaType::Audio,
         };
-        let (encoding, fmtp) = match &self.config {
-            CodecConfig::H264(config) => ("H264/90000".to_owned(), h264_fmtp(config)),
-            CodecConfig::Aac(config) => (aac_encoding(config), aac_fmtp(config)),
-        };
         let mut media = Media::new(media_type, port, TransportProto::RtpAvp, payload_type);
-        for (name, value) in [("rtpmap", encoding), ("fmtp", fmtp)] {
+        let rtpmap = Some(("rtpmap", fmtp::rtpmap(&self.config)));
+        let fmtp = fmtp::fmtp(&self.config).map(|fmtp| ("fmtp", fmtp));
+        for (name, value) in rtpmap.into_iter().chain(fmtp) {
             let value = format!("{payload_type} {value}");
             media.attributes.push(Attribute::with_value(name, value));
         }
         media
     }
-}
-
-/// RFC 6184, 8.1.
-fn h264_fmtp(config: &h264::Config) -> String {
-    let mut fmtp = "packetization-mode=1".to_owned();
-    if let Some([profile, constraints, level]) = config.profile_level_id() {
-        let _ = write!(fmtp, ";profile-level-id={profile:02X}{constraints:02X}{level:02X}");
-    }
-    let sets: Vec<_> =
-        config.sps.iter().chain(&config.pps).map(|set| BASE64_STANDARD.encode(set)).collect();
-    if !sets.is_empty() {
-        let _ = write!(fmtp, ";sprop-parameter-sets={}", sets.join(","));
-    }
-    fmtp
-}
-
-fn aac_encoding(config: &aac::Config) -> String {
-    let hz = config.sample_rate().hz();
-    match config.channels() {
-        0 => format!("MPEG4-GENERIC/{hz}"),
-        channels => format!("MPEG4-GENERIC/{hz}/{channels}"),
-    }
-}
-
-/// RFC 3640, 4.1. The level (1: AAC Profile, level 1) is not looked at by players; ffmpeg writes the same for every stream.
-fn aac_fmtp(config: &aac::Config) -> String {
-    let hex: String = config.raw().iter().map(|byte| format!("{byte:02X}")).collect();
-    format!(
-        "streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;\
-         indexdeltalength=3;config={hex}"
-    )
 }

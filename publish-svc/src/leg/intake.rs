@@ -124,7 +124,7 @@ impl Input {
     fn new(config: &IntakeConfig, track: &TrackOutput) -> Self {
         Self {
             reorder: ReorderBuffer::new(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
-            assembler: AccessUnitAssembler::new(track.config.kind(), config.max_access_unit_bytes),
+            assembler: AccessUnitAssembler::new(track.config.codec(), config.max_access_unit_bytes),
             report: None,
             begins: true,
             lost: 0,
@@ -385,10 +385,8 @@ impl Intake {
                 self.begin_timeline(track, &unit, now);
             }
             let output = &mut self.output.tracks[track];
-            if let media::codec::CodecConfig::H264(config) = &mut output.config {
-                for nal in &unit.parameter_sets {
-                    self.changes.description |= config.learn(nal);
-                }
+            for set in &unit.parameter_sets {
+                self.changes.description |= output.config.learn(set);
             }
             let had_b_frames = output.has_b_frames;
             let ring_unit = output.write(track, &unit);

@@ -11,7 +11,7 @@ use std::{
 
 use media::sdp::SessionDescription;
 use proto::v1;
-use svc_core::{clock::wall_clock, config::Config, tasks::Tasks};
+use svc_core::{api, clock::wall_clock, config::Config, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -21,7 +21,6 @@ use super::{
     output::StreamOutput,
 };
 use crate::{
-    convert,
     metrics::{Instruments, Reported},
     stream::PublishedStream,
 };
@@ -333,8 +332,9 @@ impl Task {
             .collect();
         let outputs = &self.intake.output().tracks;
         let tracks = self.description.tracks.iter().zip(outputs).zip(ssrcs).map(
-            |((described, output), ssrc)| {
-                convert::track(&output.config, described.payload_type, ssrc, output.has_b_frames)
+            |((described, output), ssrc)| v1::Track {
+                has_b_frames: output.has_b_frames,
+                ..api::track(&output.config, described.payload_type, ssrc)
             },
         );
         self.leg.status.set(TrackStatus { state, tracks: tracks.collect() });

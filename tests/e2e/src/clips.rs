@@ -53,11 +53,11 @@ impl Units {
             let size = u32::from_be_bytes([0, a, b, c]) as usize;
             let body = file.slice(at + 11..at + 11 + size);
             match (kind, AudioTag::parse(&body), VideoTag::parse(&body)) {
-                (8, Ok(AudioTag::AacRaw(frame)), _) => {
+                (8, Ok(AudioTag::Frame { payload: frame, .. }), _) => {
                     units.audio_times.push(ms / 1e3);
                     units.audio.push(frame.to_vec());
                 }
-                (9, _, Ok(VideoTag::AvcNalUnits { payload, composition_time_ms, .. })) => {
+                (9, _, Ok(VideoTag::Frame { payload, composition_time_ms, .. })) => {
                     units.video_times.push((ms + f64::from(composition_time_ms)) / 1e3);
                     units.video.push(pictured(avcc_nal_units(&payload, 4).map(|n| n.unwrap())));
                 }

@@ -28,8 +28,8 @@ fn packet_at(received_at: Instant, timestamp: u32, marker: bool, payload: &[u8])
     Ordered::Packet(ReceivedPacket { header, bytes: bytes.into(), received_at })
 }
 
-fn assemble(kind: MediaKind, input: impl IntoIterator<Item = Ordered>) -> AccessUnitAssembler {
-    let mut assembler = AccessUnitAssembler::new(kind, MAX_BYTES);
+fn assemble(codec: Codec, input: impl IntoIterator<Item = Ordered>) -> AccessUnitAssembler {
+    let mut assembler = AccessUnitAssembler::new(codec, MAX_BYTES);
     input.into_iter().for_each(|ordered| assembler.handle(ordered));
     assembler
 }
@@ -40,7 +40,7 @@ fn drain(assembler: &mut AccessUnitAssembler) -> Vec<AssembledAccessUnit> {
 
 /// Timestamp, number of packets and damage of each access unit of a video track.
 fn shapes(input: impl IntoIterator<Item = Ordered>) -> Vec<(u32, usize, bool)> {
-    let units = drain(&mut assemble(MediaKind::Video, input));
+    let units = drain(&mut assemble(Codec::H264, input));
     units.iter().map(|u| (u.timestamp, u.packets.sizes.len(), u.damaged)).collect()
 }
 
@@ -48,7 +48,7 @@ fn shapes(input: impl IntoIterator<Item = Ordered>) -> Vec<(u32, usize, bool)> {
 fn an_access_unit_ends_at_its_marker_with_its_packets_as_they_came() {
     let start = Instant::now();
     let later = start + Duration::from_millis(3);
-    let mut assembler = assemble(MediaKind::Video, [packet_at(start, 7, false, SLICE)]);
+    let mut assembler = assemble(Codec::H264, [packet_at(start, 7, false, SLICE)]);
     assert!(assembler.poll().is_none());
     assembler.handle(packet_at(later, 7, true, &[0x41, 1, 2, 3]));
     let unit = assembler.poll().unwrap();
@@ -139,7 +139,7 @@ fn what_begins_in_the_middle_of_a_nal_unit_is_damaged() {
 fn what_exceeds_the_bound_is_dropped_whole_and_counted() {
     let full = vec![0x41; MAX_BYTES / 2 - 12];
     let mut assembler = assemble(
-        MediaKind::Video,
+        Codec::H264,
         [
             packet(1, false, &full),
             packet(1, true, &full),
@@ -160,7 +160,7 @@ fn what_exceeds_the_bound_is_dropped_whole_and_counted() {
 
 #[test]
 fn an_endless_access_unit_holds_no_more_than_the_bound() {
-    let mut assembler = AccessUnitAssembler::new(MediaKind::Video, MAX_BYTES);
+    let mut assembler = AccessUnitAssembler::new(Codec::H264, MAX_BYTES);
     for _ in 0..MAX_BYTES {
         assembler.handle(packet(1, false, SLICE));
     }
@@ -178,7 +178,7 @@ fn a_keyframe_and_its_parameter_sets_are_seen_in_video() {
         packet(1, true, IDR_GOES_ON),
         packet(2, true, SLICE),
     ];
-    let units = drain(&mut assemble(MediaKind::Video, input));
+    let units = drain(&mut assemble(Codec::H264, input));
     assert_eq!((units[0].keyframe, units[1].keyframe), (true, false));
     assert_eq!(units[0].parameter_sets[..], [&sps[..], &pps]);
     assert!(units[1].parameter_sets.is_empty());
@@ -186,7 +186,7 @@ fn a_keyframe_and_its_parameter_sets_are_seen_in_video() {
 
 #[test]
 fn every_access_unit_of_audio_is_a_keyframe_and_is_not_looked_into() {
-    let units = drain(&mut assemble(MediaKind::Audio, [packet(1, true, &[0x67, 1, 2])]));
+    let units = drain(&mut assemble(Codec::Aac, [packet(1, true, &[0x67, 1, 2])]));
     assert!(units[0].keyframe && units[0].parameter_sets.is_empty());
 }
 
@@ -229,7 +229,7 @@ proptest! {
             }
         }
         let mut reorder = ReorderBuffer::new(ClockRate::VIDEO, Duration::from_millis(20), 3);
-        let mut assembler = AccessUnitAssembler::new(MediaKind::Video, 1 << 20);
+        let mut assembler = AccessUnitAssembler::new(Codec::H264, 1 << 20);
         let complete = packets.len() == sent.iter().map(|batch| batch.sizes.len()).sum();
         for bytes in packets {
             let header = Header::parse(&bytes).unwrap();

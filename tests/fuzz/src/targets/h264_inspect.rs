@@ -1,15 +1,18 @@
 //! What an RTP payload of H.264 holds. Input: one payload.
 
-use media::rtp::{H264PayloadInfo, inspect_h264};
+use media::{
+    codec::Codec,
+    rtp::{PayloadInfo, inspect},
+};
 
 pub(crate) fn run(data: &[u8]) {
     let mut sets = vec![];
-    let info = inspect_h264(data, |set| sets.push(set.to_vec()));
+    let info = inspect(Codec::H264, data, |set| sets.push(set.to_vec()));
     assert_eq!((info, sets), expected(data));
 }
 
 /// The same by the letter of RFC 6184: the NAL units that begin in a payload, and which of them are whole.
-fn expected(payload: &[u8]) -> (H264PayloadInfo, Vec<Vec<u8>>) {
+fn expected(payload: &[u8]) -> (PayloadInfo, Vec<Vec<u8>>) {
     let nals: Option<Vec<&[u8]>> = match payload.first().map(|header| header & 31) {
         Some(1..=23) => Some(vec![payload]),
         Some(24) => aggregated(&payload[1..]),
@@ -21,7 +24,13 @@ fn expected(payload: &[u8]) -> (H264PayloadInfo, Vec<Vec<u8>>) {
     let sets: Vec<_> = nals.iter().filter(|nal| is(nal, &[7, 8])).map(|nal| nal.to_vec()).collect();
     let starts_idr = first_fragment_of_idr || nals.iter().any(|nal| is(nal, &[5]));
     let continues = matches!(payload, [a, b, ..] if a & 31 == 28 && b & 0x80 == 0);
-    (H264PayloadInfo { starts_idr, has_parameter_sets: !sets.is_empty(), continues }, sets)
+    let info = PayloadInfo {
+        starts_keyframe: starts_idr,
+        has_parameter_sets: !sets.is_empty(),
+        continues,
+        ends_unit: false,
+    };
+    (info, sets)
 }
 
 fn aggregated(mut rest: &[u8]) -> Option<Vec<&[u8]>> {

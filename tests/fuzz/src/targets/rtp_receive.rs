@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use media::{
     ClockRate,
-    codec::MediaKind,
+    codec::{Codec, MediaKind},
     rtp::{
         AccessUnitAssembler, AssembledAccessUnit, Header, Ordered, ReceivedPacket, ReorderBuffer,
-        Rewriter, inspect_h264,
+        Rewriter, inspect,
     },
 };
 
@@ -73,7 +73,7 @@ impl Source {
 
 /// All that a leg does with the packets of a track.
 struct Receiver {
-    kind: MediaKind,
+    codec: Codec,
     max_packets: usize,
     max_bytes: usize,
     buffer: ReorderBuffer,
@@ -83,19 +83,32 @@ struct Receiver {
     received: u32,
 }
 
+/// Codecs by the first byte of the input.
+const CODECS: [Codec; 9] = [
+    Codec::H264,
+    Codec::Aac,
+    Codec::H265,
+    Codec::Av1,
+    Codec::Vp9,
+    Codec::Opus,
+    Codec::Mp3,
+    Codec::G711,
+    Codec::Ac3,
+];
+
 impl Receiver {
     fn new(input: &mut Input<'_>) -> Self {
-        let kind = if input.u8() & 1 == 0 { MediaKind::Video } else { MediaKind::Audio };
+        let codec = CODECS[usize::from(input.u8()) % CODECS.len()];
         let window = Duration::from_millis(input.u8().into());
         let max_packets = usize::from(input.u8() & 63);
         let max_bytes = 64 << (input.u8() & 15);
         Self {
-            kind,
+            codec,
             max_packets,
             max_bytes,
             buffer: ReorderBuffer::new(ClockRate::VIDEO, window, max_packets),
             order: Order::default(),
-            assembler: AccessUnitAssembler::new(kind, max_bytes),
+            assembler: AccessUnitAssembler::new(codec, max_bytes),
             units: vec![],
             received: 0,
         }
@@ -143,7 +156,7 @@ impl Receiver {
     fn unit(&self, unit: &AssembledAccessUnit) {
         let packets: Vec<Bytes> = unit.packets.packets().collect();
         assert!(!packets.is_empty() && unit.packets.data.len() <= self.max_bytes);
-        let (mut idr, mut sets) = (false, vec![]);
+        let (mut keyframe, mut ended, mut sets) = (false, false, vec![]);
         let mut expected = None;
         let mut marker = false;
         for packet in &packets {
@@ -155,13 +168,16 @@ impl Receiver {
             assert!(follows || unit.damaged, "a gap within an access unit that is not damaged");
             expected = Some(header.sequence_number.wrapping_add(1));
             let payload = &packet[header.payload];
-            idr |= inspect_h264(payload, |set| sets.push(Bytes::copy_from_slice(set))).starts_idr;
+            assert!(!ended, "nothing follows the end of an access unit");
+            let info = inspect(self.codec, payload, |set| sets.push(Bytes::copy_from_slice(set)));
+            keyframe |= info.starts_keyframe;
+            ended = info.ends_unit;
         }
-        let cut = !marker && self.order.breaks_behind(&packets);
+        let cut = !marker && !ended && self.order.breaks_behind(&packets);
         assert!(unit.damaged || !cut, "an access unit whose end is missing is not damaged");
-        match self.kind {
+        match self.codec.kind() {
             MediaKind::Video => {
-                assert_eq!((unit.keyframe, &unit.parameter_sets[..]), (idr, &sets[..]))
+                assert_eq!((unit.keyframe, &unit.parameter_sets[..]), (keyframe, &sets[..]))
             }
             MediaKind::Audio => assert!(unit.keyframe && unit.parameter_sets.is_empty()),
         }
