@@ -135,6 +135,11 @@ impl Running {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Whether it has not ended yet.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills it as kill -9 does.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("kill");
