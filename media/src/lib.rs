@@ -12,6 +12,7 @@ pub mod sdp;
 mod stream_key;
 mod time;
 pub mod timeline;
+pub mod wall_time;
 
 pub use stream_key::{InvalidStreamKey, StreamKey};
 pub use time::{ClockRate, MediaTime, NtpTime};

@@ -17,6 +17,11 @@ pub struct TimestampUnwrapper {
 }
 
 impl TimestampUnwrapper {
+    /// Where [`Self::unwrap`] would place `timestamp_ms`; nothing is changed.
+    pub fn peek(&self, timestamp_ms: u32) -> MediaTime {
+        Self { last_ms: self.last_ms }.unwrap(timestamp_ms)
+    }
+
     /// The place of `timestamp_ms` on the timeline; the first one keeps its value.
     pub fn unwrap(&mut self, timestamp_ms: u32) -> MediaTime {
         let ms = match self.last_ms {

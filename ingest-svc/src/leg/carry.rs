@@ -199,7 +199,7 @@ impl<'a> Carrier<'a> {
         {
             return Err(Broken::Silent);
         }
-        let Some(&origin) = self.config.origin.get() else { return Ok(()) };
+        let Some(origin) = self.config.origin.get() else { return Ok(()) };
         let compounds: Vec<_> =
             self.reports.sender_reports(self.tracks, origin, wall_clock()).collect();
         for compound in compounds {

@@ -10,9 +10,9 @@ mod pacer;
 mod reports;
 mod socket;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use media::{NtpTime, StreamKey};
+use media::StreamKey;
 use registry::{Grant, LeaseId, LeaseKeeper};
 use svc_core::{config::RtpConfig, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,7 +20,7 @@ use tracing::Span;
 
 use crate::{
     metrics::Instruments,
-    stream::{StreamStatus, Track, Unit},
+    stream::{Origin, StreamStatus, Track, Unit},
 };
 
 /// Access units that may wait for the leg's task: 2 s of 60 pictures and 47 audio frames a second.
@@ -37,7 +37,7 @@ pub(crate) struct LegConfig {
     /// The CNAME of all tracks.
     pub(crate) cname: String,
     /// The wall-clock time of the origin of the stream's timeline, once there is an access unit.
-    pub(crate) origin: Arc<OnceLock<NtpTime>>,
+    pub(crate) origin: Arc<Origin>,
     /// What others see of it.
     pub(crate) status: Arc<StreamStatus>,
     /// Metrics.

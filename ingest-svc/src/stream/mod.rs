@@ -5,6 +5,7 @@
 mod actor;
 mod claim;
 mod gop;
+mod origin;
 mod pipeline;
 mod relay;
 mod status;
@@ -14,6 +15,7 @@ mod track;
 use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
 
 pub(crate) use actor::{Actor, Command, Context, bring_up_span};
+pub(crate) use origin::Origin;
 pub(crate) use pipeline::Track;
 pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus};
 use {

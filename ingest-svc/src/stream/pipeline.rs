@@ -20,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use media::{
+    MediaTime,
     codec::{AudioHeader, CodecConfig, CodecError, MediaKind},
     flv::{AudioCodec, AudioTag, FlvError, TrackTag, UnsupportedCodec, VideoCodec, VideoTag},
     rtmp::{MediaMessage, MediaMessageKind},
@@ -136,6 +137,11 @@ impl Pipeline {
             debug!(%error, "malformed tag");
             self.dropped.malformed = self.dropped.malformed.wrapping_add(1);
         }
+    }
+
+    /// Where on the timeline what is stamped so lies, be it no access unit.
+    pub(crate) fn place_of(&self, timestamp_ms: u32) -> Option<MediaTime> {
+        self.timeline.peek(timestamp_ms)
     }
 
     /// The next access unit to send.

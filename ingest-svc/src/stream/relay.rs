@@ -1,16 +1,20 @@
 //! The way of a stream's media: from messages through the pipeline to the leg, and into what is kept for a leg to come.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use media::{NtpTime, codec::MediaKind, rtmp::MediaMessage};
+use media::{
+    codec::MediaKind,
+    rtmp::{MediaMessage, MediaMessageKind, told_time},
+    wall_time::WallTime,
+};
 use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
 
 use super::{
-    Context, GopCache, Pipeline, PipelineConfig, StreamStatus, TrackIdentity, Unit,
+    Context, GopCache, Origin, Pipeline, PipelineConfig, StreamStatus, TrackIdentity, Unit,
     pipeline::Dropped, status::State,
 };
 use crate::{
@@ -30,7 +34,8 @@ pub(super) struct Relay {
     gop: GopCache,
     cname: String,
     /// The wall-clock time of the timeline's origin: one line for all tracks, for as long as the stream lives.
-    origin: Arc<OnceLock<NtpTime>>,
+    origin: Arc<Origin>,
+    wall: WallTime,
     /// What was announced last.
     revision: u32,
     /// Bytes since the bitrate was measured, and when that was.
@@ -72,6 +77,7 @@ impl Relay {
             // RFC 7022, 4.2: a short-term persistent CNAME of 96 random bits.
             cname: format!("{:016x}{:08x}", rand::random::<u64>(), rand::random::<u32>()),
             origin: Arc::default(),
+            wall: WallTime::default(),
             revision: 0,
             bytes: 0,
             measured_at: Instant::now(),
@@ -87,12 +93,13 @@ impl Relay {
         &self.cname
     }
 
-    pub(super) fn origin(&self) -> Arc<OnceLock<NtpTime>> {
+    pub(super) fn origin(&self) -> Arc<Origin> {
         self.origin.clone()
     }
 
     pub(super) fn begin_publisher(&mut self) {
         self.pipeline.begin_publisher();
+        self.wall.forget_told();
         self.bytes = 0;
         self.measured_at = Instant::now();
     }
@@ -122,6 +129,9 @@ impl Relay {
         self.bytes += bytes;
         let replaced = self.pipeline.replaced();
         self.pipeline.handle_message(message, now);
+        if message.kind == MediaMessageKind::Data {
+            self.hear_time(message);
+        }
         if self.pipeline.replaced() != replaced {
             self.gop.forget();
         }
@@ -149,8 +159,30 @@ impl Relay {
         units
     }
 
+    /// A publisher may tell the wall-clock time in its data messages.
+    fn hear_time(&mut self, message: &MediaMessage) {
+        let now = wall_clock();
+        if let Some(told) = told_time(&message.payload, now)
+            && let Some(time) = self.pipeline.place_of(message.timestamp_ms)
+        {
+            self.wall.tell(time, told, now);
+            self.tell_origin();
+        }
+    }
+
+    fn tell_origin(&self) {
+        if let Some(origin) = self.wall.origin() {
+            self.origin.set(origin);
+        }
+        let source = self.wall.source();
+        if self.status.clock_source() != source {
+            self.status.update(|facts| facts.clock_source = source);
+        }
+    }
+
     fn forward(&mut self, unit: Unit, leg: Option<&mut Leg>) {
-        self.origin.get_or_init(|| wall_clock().offset_by_nanos(-unit.time.as_nanos()));
+        self.wall.arrive(unit.time, wall_clock());
+        self.tell_origin();
         self.count(&unit);
         let starts_gop = match unit.kind {
             MediaKind::Video => unit.keyframe,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use media::StreamKey;
+use media::{StreamKey, wall_time::ClockSource};
 use proto::v1;
 use registry::Lease;
 use tokio::sync::watch;
@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) problem: String,
     /// What of the publisher's media is not carried, a line each.
     pub(crate) left_out: Vec<String>,
+    /// Who says where the timeline lies on the wall clock.
+    pub(crate) clock_source: ClockSource,
     /// When media began to flow, while it does.
     pub(crate) live_since: Option<Instant>,
     /// How long it flowed before.
@@ -141,6 +143,11 @@ impl StreamStatus {
         });
     }
 
+    /// Who says where the timeline lies on the wall clock.
+    pub(crate) fn clock_source(&self) -> ClockSource {
+        self.lock().clock_source
+    }
+
     /// What of the publisher's media is not carried, a line each.
     pub(crate) fn left_out(&self) -> Vec<String> {
         self.lock().left_out.clone()
@@ -188,6 +195,11 @@ impl StreamStatus {
             }),
             problem: facts.problem,
             left_out: facts.left_out,
+            clock_source: match facts.clock_source {
+                ClockSource::Arrival => v1::ClockSource::Arrival,
+                ClockSource::Publisher => v1::ClockSource::Publisher,
+            }
+            .into(),
             ..Default::default()
         }
     }

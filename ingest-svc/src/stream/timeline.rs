@@ -65,6 +65,11 @@ impl StreamTimeline {
         place
     }
 
+    /// The place of what is stamped `timestamp_ms` and is of no track; `None` before the first access unit of a publisher.
+    pub(crate) fn peek(&self, timestamp_ms: u32) -> Option<MediaTime> {
+        Some(shifted(self.unwrapper.peek(timestamp_ms), self.newest_shift?))
+    }
+
     /// How often the publisher's clock jumped.
     pub(crate) fn jumps(&self) -> u32 {
         self.jumps

@@ -9,6 +9,7 @@
 
 pub mod amf0;
 mod chunk;
+mod clock;
 mod error;
 mod handshake;
 mod message;
@@ -17,6 +18,7 @@ mod session;
 mod wire;
 
 pub use chunk::{ChunkReader, Message};
+pub use clock::told_time;
 pub use error::RtmpError;
 pub use session::{
     Event, MediaMessage, MediaMessageKind, PublishRefusal, PublishRequest, PublishRequestId,
