@@ -321,14 +321,15 @@ impl Pipeline {
         if frame.is_empty() {
             return Ok(());
         }
-        if !self.audio.as_ref().is_some_and(|audio| audio.takes(codec)) {
-            match AudioHeader::of_frame(codec, frame)? {
-                Some(header) => self.handle_audio_header(header, now),
-                None => {
-                    self.dropped.unusable = self.dropped.unusable.wrapping_add(1);
-                    return Ok(());
-                }
+        let told = AudioHeader::of_frame(codec, frame)?;
+        match (&self.audio, told) {
+            (Some(audio), None) if audio.takes(codec) => {}
+            (_, None) => {
+                self.dropped.unusable = self.dropped.unusable.wrapping_add(1);
+                return Ok(());
             }
+            (Some(audio), Some(told)) if !audio.is_another(&told) => {}
+            (_, Some(told)) => self.handle_audio_header(told, now),
         }
         let Some(audio) = &mut self.audio else { return Ok(()) };
         let timeline = &mut self.timeline;

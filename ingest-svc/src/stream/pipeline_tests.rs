@@ -243,6 +243,12 @@ fn codecs_whose_frames_tell_all_need_no_header() {
     let track = &bench.pipeline.tracks()[0];
     assert_eq!((track.config.codec_string(), track.config.sample_rate()), ("mp3".into(), 44_100));
 
+    // The same at 48 kHz is another track.
+    let mut other = vec![0x2F, 0xFF, 0xFB, 0x94, 0x64];
+    other.resize(1 + 384, 0);
+    assert_eq!(headers(&bench.audio(52, other.into()))[0].payload_type, 99);
+    assert_eq!(bench.pipeline.tracks()[0].config.sample_rate(), 48_000);
+
     // G.711 goes out in as many packets as it takes, each at its own time.
     let mut bench = Bench::new();
     let units = bench.audio(0, [&[0x82][..], &[0xFF; 2400]].concat().into());

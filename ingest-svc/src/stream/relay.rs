@@ -8,7 +8,7 @@ use std::{
 use media::{
     codec::MediaKind,
     rtmp::{MediaMessage, MediaMessageKind, told_time},
-    wall_time::WallTime,
+    wall_time::{ClockSource, WallTime},
 };
 use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
@@ -36,6 +36,8 @@ pub(super) struct Relay {
     /// The wall-clock time of the timeline's origin: one line for all tracks, for as long as the stream lives.
     origin: Arc<Origin>,
     wall: WallTime,
+    /// As the API shows it.
+    clock_source: ClockSource,
     /// What was announced last.
     revision: u32,
     /// Bytes since the bitrate was measured, and when that was.
@@ -78,6 +80,7 @@ impl Relay {
             cname: format!("{:016x}{:08x}", rand::random::<u64>(), rand::random::<u32>()),
             origin: Arc::default(),
             wall: WallTime::default(),
+            clock_source: ClockSource::default(),
             revision: 0,
             bytes: 0,
             measured_at: Instant::now(),
@@ -170,12 +173,12 @@ impl Relay {
         }
     }
 
-    fn tell_origin(&self) {
+    fn tell_origin(&mut self) {
         if let Some(origin) = self.wall.origin() {
             self.origin.set(origin);
         }
         let source = self.wall.source();
-        if self.status.clock_source() != source {
+        if std::mem::replace(&mut self.clock_source, source) != source {
             self.status.update(|facts| facts.clock_source = source);
         }
     }

@@ -143,11 +143,6 @@ impl StreamStatus {
         });
     }
 
-    /// Who says where the timeline lies on the wall clock.
-    pub(crate) fn clock_source(&self) -> ClockSource {
-        self.lock().clock_source
-    }
-
     /// What of the publisher's media is not carried, a line each.
     pub(crate) fn left_out(&self) -> Vec<String> {
         self.lock().left_out.clone()

@@ -241,6 +241,19 @@ impl AudioTrack {
         self.header.is_for(codec)
     }
 
+    /// Whether a frame that tells so is of another track: in another codec, or on another clock.
+    pub(super) fn is_another(&self, told: &AudioHeader) -> bool {
+        match (&self.header, told) {
+            // Its sequence header tells more than its packets.
+            (AudioHeader::Opus(_), AudioHeader::Opus(_)) => false,
+            // Frames of one stream may differ in their channel mode.
+            (AudioHeader::Mp3(ours), AudioHeader::Mp3(told)) => {
+                ours.sample_rate != told.sample_rate
+            }
+            (ours, told) => ours != told,
+        }
+    }
+
     /// The access units of a tag: one, or of G.711 as many as fill packets. `place` gives its place on the timeline, and is called
     /// only if it can be sent.
     pub(super) fn packetize(
