@@ -62,7 +62,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes the sequence header of a temporal unit. Whether it is another.
+    /// Takes the sequence header of a temporal unit, and what it says of profile, level, tier and bit depth. Whether it is another.
     pub fn learn(&mut self, obu: Obu<'_>) -> bool {
         let header = obu.without_size();
         if obu.obu_type != obu_type::SEQUENCE_HEADER
@@ -72,6 +72,10 @@ impl Config {
             return false;
         }
         self.sequence_header = header.into();
+        if let Some(fields) = SequenceHeader::parse(obu.payload) {
+            (self.profile, self.bit_depth) = (fields.profile, fields.bit_depth);
+            (self.level_idx, self.tier) = (fields.level_idx, fields.tier);
+        }
         true
     }
 
@@ -79,7 +83,8 @@ impl Config {
     pub fn dimensions(&self) -> Option<(u32, u32)> {
         let header = *self.sequence_header.first()?;
         let header_bytes = 1 + usize::from(header >> 2 & 1);
-        max_dimensions(self.sequence_header.get(header_bytes..)?)
+        let fields = SequenceHeader::parse(self.sequence_header.get(header_bytes..)?)?;
+        Some(fields.dimensions)
     }
 
     /// `av01.P.LLT.DD` (AV1 Codec ISO Media File Format Binding, 5).
@@ -90,23 +95,61 @@ impl Config {
     }
 }
 
-/// max_frame_width and max_frame_height of a sequence header (AV1, 5.5.1).
-fn max_dimensions(sequence_header: &[u8]) -> Option<(u32, u32)> {
-    let mut bits = BitReader::new(sequence_header);
-    bits.skip(3 + 1)?;
-    if bits.flag()? {
-        // reduced_still_picture_header: one level.
-        bits.skip(5)?;
-    } else {
+/// What a sequence header says (AV1, 5.5), of its first operating point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct SequenceHeader {
+    profile: u8,
+    level_idx: u8,
+    tier: u8,
+    bit_depth: u8,
+    /// max_frame_width and max_frame_height.
+    dimensions: (u32, u32),
+}
+
+impl SequenceHeader {
+    /// Reads sequence_header_obu (AV1, 5.5.1) as far as the bit depth.
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let mut bits = BitReader::new(payload);
+        let mut fields = Self { profile: bits.read(3)? as u8, ..Self::default() };
+        bits.skip(1)?;
+        let reduced = bits.flag()?;
+        if reduced {
+            fields.level_idx = bits.read(5)? as u8;
+        } else {
+            fields.operating_points(&mut bits)?;
+        }
+        let (width_bits, height_bits) = (bits.read(4)? as usize + 1, bits.read(4)? as usize + 1);
+        fields.dimensions = (bits.read(width_bits)? + 1, bits.read(height_bits)? + 1);
+        // frame_id_numbers_present_flag, and the two lengths behind it.
+        if !reduced && bits.flag()? {
+            bits.skip(4 + 3)?;
+        }
+        bits.skip(3)?;
+        if !reduced {
+            inter_tools(&mut bits)?;
+        }
+        bits.skip(3)?;
+        // color_config (AV1, 5.5.2).
+        fields.bit_depth = match bits.flag()? {
+            false => 8,
+            true if fields.profile == 2 && bits.flag()? => 12,
+            true => 10,
+        };
+        Some(fields)
+    }
+
+    fn operating_points(&mut self, bits: &mut BitReader<'_>) -> Option<()> {
         let mut delay_length = None;
         if bits.flag()? {
-            delay_length = timing_info(&mut bits)?;
+            delay_length = timing_info(bits)?;
         }
         let initial_display_delay = bits.flag()?;
-        for _ in 0..=bits.read(5)? {
+        for at in 0..=bits.read(5)? {
             bits.skip(12)?;
-            if bits.read(5)? > 7 {
-                bits.skip(1)?;
+            let level_idx = bits.read(5)? as u8;
+            let tier = if level_idx > 7 { bits.read(1)? as u8 } else { 0 };
+            if at == 0 {
+                (self.level_idx, self.tier) = (level_idx, tier);
             }
             if let Some(length) = delay_length
                 && bits.flag()?
@@ -117,9 +160,26 @@ fn max_dimensions(sequence_header: &[u8]) -> Option<(u32, u32)> {
                 bits.skip(4)?;
             }
         }
+        Some(())
     }
-    let (width_bits, height_bits) = (bits.read(4)? as usize + 1, bits.read(4)? as usize + 1);
-    Some((bits.read(width_bits)? + 1, bits.read(height_bits)? + 1))
+}
+
+/// From enable_interintra_compound to order_hint_bits_minus_1 (AV1, 5.5.1).
+fn inter_tools(bits: &mut BitReader<'_>) -> Option<()> {
+    bits.skip(4)?;
+    let order_hint = bits.flag()?;
+    if order_hint {
+        bits.skip(2)?;
+    }
+    // seq_choose_screen_content_tools, or else the tools themselves; seq_choose_integer_mv likewise.
+    let screen_content = bits.flag()? || bits.flag()?;
+    if screen_content && !bits.flag()? {
+        bits.skip(1)?;
+    }
+    if order_hint {
+        bits.skip(3)?;
+    }
+    Some(())
 }
 
 /// timing_info and decoder_model_info (AV1, 5.5.3 and 5.5.4): the length of buffer delays, where there is a decoder model.
@@ -233,3 +293,6 @@ pub mod obu_type {
     /// Padding.
     pub const PADDING: u8 = 15;
 }
+
+#[cfg(test)]
+mod tests;

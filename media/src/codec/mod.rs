@@ -4,6 +4,8 @@ pub mod aac;
 pub mod ac3;
 pub mod av1;
 mod bits;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod g711;
 pub mod h264;
 pub mod h265;
