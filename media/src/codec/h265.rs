@@ -238,3 +238,6 @@ pub mod nal_type {
         (nal.len() > super::NAL_HEADER_BYTES).then(|| of(nal[0]))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,3 +230,6 @@ impl AudioHeader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

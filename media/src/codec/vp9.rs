@@ -101,3 +101,6 @@ fn key_dimensions(bits: &mut BitReader<'_>, profile: u8) -> Option<(u32, u32)> {
     }
     Some((bits.read(16)? + 1, bits.read(16)? + 1))
 }
+
+#[cfg(test)]
+mod tests;
