@@ -19,7 +19,7 @@ const FU_HEADER_BYTES: usize = 3;
 impl Packetizer {
     /// One H.265 access unit (RFC 7798) from length-prefixed NAL units. If it holds an IRAP picture, `parameter_sets` go in front of it
     /// (behind an access unit delimiter) unless it carries its own. Small NAL units that follow each other share an aggregation
-    /// packet. On an error nothing is sent and no sequence number is used. NAL units without a byte behind their header are left out.
+    /// packet. On an error nothing is sent and no sequence number is used. What is too short for a NAL unit header is left out.
     pub fn h265(
         &mut self,
         hvcc: &[u8],
@@ -42,7 +42,7 @@ impl Packetizer {
 
         let mut writer = Writer::new(self, timestamp, hvcc.len());
         let mut aggregate = Aggregate::default();
-        for nal in nals.iter().copied().filter(|nal| nal.len() > NAL_HEADER_BYTES) {
+        for nal in nals.iter().copied().filter(|nal| nal.len() >= NAL_HEADER_BYTES) {
             if to_insert.peek().is_some() && nal_type::of(nal[0]) != nal_type::AUD {
                 to_insert.by_ref().for_each(|set| aggregate.add(set, &mut writer));
             }
@@ -64,7 +64,7 @@ struct Aggregate<'a> {
 impl<'a> Aggregate<'a> {
     fn add(&mut self, nal: &'a [u8], writer: &mut Writer<'_>) {
         let max_payload = writer.track.max_payload;
-        if nal.len() <= NAL_HEADER_BYTES {
+        if nal.len() < NAL_HEADER_BYTES {
             return;
         }
         if self.nals.is_empty() || self.bytes + 2 + nal.len() > max_payload {
@@ -129,3 +129,6 @@ fn fragments(nal: &[u8], writer: &mut Writer<'_>) {
         writer.buffer.put_slice(fragment);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,9 @@ use webrtc_util::marshal::Unmarshal;
 
 use super::*;
 
-const HEADER: usize = Header::FIXED_BYTES;
+pub(super) const HEADER: usize = Header::FIXED_BYTES;
 
-fn packetizer(max_packet_size: usize) -> Packetizer {
+pub(super) fn packetizer(max_packet_size: usize) -> Packetizer {
     Packetizer::new(PacketizerConfig {
         ssrc: 0x0102_0304,
         payload_type: 96,
@@ -16,7 +16,7 @@ fn packetizer(max_packet_size: usize) -> Packetizer {
     })
 }
 
-fn avcc(nals: &[Vec<u8>], length_size: u8) -> Vec<u8> {
+pub(super) fn avcc(nals: &[Vec<u8>], length_size: u8) -> Vec<u8> {
     let mut out = vec![];
     for nal in nals {
         let length = (nal.len() as u32).to_be_bytes();
@@ -26,7 +26,7 @@ fn avcc(nals: &[Vec<u8>], length_size: u8) -> Vec<u8> {
     out
 }
 
-fn nal(header: u8, length: usize) -> Vec<u8> {
+pub(super) fn nal(header: u8, length: usize) -> Vec<u8> {
     let mut nal: Vec<u8> = (0..length).map(|at| at as u8).collect();
     nal[0] = header;
     nal
@@ -34,6 +34,29 @@ fn nal(header: u8, length: usize) -> Vec<u8> {
 
 fn sets() -> Config {
     Config { sps: vec![nal(0x67, 20).into()], pps: vec![nal(0x68, 5).into(), nal(0x28, 6).into()] }
+}
+
+/// Which packets of an access unit have the marker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Marker {
+    Last,
+    None,
+}
+
+/// The payloads of what a packetizer made first, after checking what holds in every payload format.
+pub(super) fn payloads(batch: &PacketBatch, max_packet_size: usize, marker: Marker) -> Vec<Bytes> {
+    assert_eq!(batch.sizes.iter().map(|&size| usize::from(size)).sum::<usize>(), batch.data.len());
+    let payload = |(at, packet): (usize, Bytes)| {
+        assert!(packet.len() <= max_packet_size, "packet {at} has {} bytes", packet.len());
+        let header = Header::parse(&packet).unwrap();
+        let marked = marker == Marker::Last && at + 1 == batch.sizes.len();
+        assert_eq!(header.marker, marked, "marker of packet {at}");
+        assert_eq!((header.payload_type, header.ssrc), (96, 0x0102_0304));
+        assert_eq!(header.sequence_number, 65_534u16.wrapping_add(at as u16));
+        assert!(!header.payload.is_empty());
+        packet.slice(header.payload)
+    };
+    batch.packets().enumerate().map(payload).collect()
 }
 
 /// Takes packets apart as RFC 6184 says, checking what must hold for every one of them.
