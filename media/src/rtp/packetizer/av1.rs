@@ -1,13 +1,16 @@
 //! RTP Payload Format For AV1 (AV1 RTP specification, v1.0), sections 4.3 to 4.5 and 5: aggregation header, OBU elements.
 //!
 //! OBU elements carry no size fields of their own, temporal delimiters are left out, and every element has its length in front
-//! (W = 0), so that an element is cut wherever a packet is full.
+//! (W = 0), so that an element is cut wherever a packet is full. OBUs of different layers never share a packet.
 
 use bytes::BufMut;
 use smallvec::SmallVec;
 
 use super::{PacketBatch, Packetizer, Writer};
 use crate::codec::av1::{Av1Error, Config, Obu, obu_type, obus};
+
+/// obu_extension_flag (AV1, 5.3.2).
+const EXTENSION_FLAG: u8 = 0b100;
 
 /// The bits of the aggregation header.
 mod aggregation {
@@ -66,6 +69,14 @@ impl Element<'_> {
         }
     }
 
+    /// temporal_id and spatial_id, where there is an extension header.
+    fn layer(&self) -> Option<u8> {
+        match *self.pieces()[0] {
+            [first, extension, ..] if first & EXTENSION_FLAG != 0 => Some(extension >> 3),
+            _ => None,
+        }
+    }
+
     /// Its bytes in two pieces: header and payload.
     fn pieces(&self) -> [&[u8]; 2] {
         match self {
@@ -80,17 +91,24 @@ struct Packet {
     /// The aggregation header but for Y.
     header: u8,
     body: Vec<u8>,
+    /// That of the OBUs in it that have one.
+    layer: Option<u8>,
 }
 
 impl Packet {
     fn new(header: u8) -> Self {
-        Self { header, body: Vec::new() }
+        Self { header, body: Vec::new(), layer: None }
     }
 
     fn add(&mut self, element: &Element<'_>, writer: &mut Writer<'_>) {
-        let [header, payload] = element.pieces();
-        let (mut header, mut payload) = (header, payload);
+        let [mut header, mut payload] = element.pieces();
+        let layer = element.layer();
+        if self.layer.is_some_and(|own| layer.is_some_and(|other| own != other)) {
+            self.flush(false, writer);
+            self.header = 0;
+        }
         loop {
+            self.layer = layer.or(self.layer);
             let left = header.len() + payload.len();
             let room = writer.track.max_payload - 1 - self.body.len();
             let whole = leb128_bytes(left) + left;
@@ -98,10 +116,10 @@ impl Packet {
                 self.put(header, payload);
                 return;
             }
-            // A piece with the two bytes of its length; less than this is not worth a fragment.
+            // A piece with its length; less than this is not worth a fragment.
             const LEAST: usize = 2 + 16;
             if room >= LEAST {
-                let piece = room - 2;
+                let piece = room - leb128_bytes(room - 1);
                 let (from_header, rest_header) = header.split_at(header.len().min(piece));
                 let from_payload = payload.split_at(piece - from_header.len());
                 self.put(from_header, from_payload.0);
@@ -134,6 +152,7 @@ impl Packet {
         writer.buffer.put_u8(self.header | if goes_on { aggregation::Y } else { 0 });
         writer.buffer.put_slice(&self.body);
         self.body.clear();
+        self.layer = None;
     }
 }
 
@@ -142,3 +161,6 @@ fn leb128_bytes(value: usize) -> usize {
     let bits = usize::BITS - value.leading_zeros();
     (bits as usize).div_ceil(7).max(1)
 }
+
+#[cfg(test)]
+mod tests;
