@@ -61,3 +61,6 @@ impl Packetizer {
         writer.finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
