@@ -34,13 +34,40 @@ impl Config {
 
     /// Samples of all frames in `frames`, which may be several. What ends early counts as whole.
     pub fn samples(self, frames: &[u8]) -> u32 {
-        let (mut rest, mut count) = (frames, 0_u32);
-        while let Ok((config, bytes)) = read(rest) {
-            count += config.samples_per_frame;
-            rest = rest.get(bytes..).unwrap_or_default();
-        }
-        count.max(self.samples_per_frame)
+        let configs = self::frames(frames).filter_map(|(_, config)| config);
+        configs.map(|config| config.samples_per_frame).sum::<u32>().max(self.samples_per_frame)
     }
+
+    /// How long a frame lasts on the clock of 90 kHz that RTP has for it (RFC 2250, 2).
+    pub(crate) fn ticks_per_frame(self) -> u32 {
+        let ticks = u64::from(self.samples_per_frame) * 90_000;
+        (ticks / u64::from(self.sample_rate.max(1))) as u32
+    }
+}
+
+/// The frames of `bytes` with what their headers say. The last one may end early; what has no header ends them, whole.
+pub(crate) fn frames(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<Config>)> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let header = read(rest).ok();
+        let length = header.map_or(rest.len(), |(_, length)| length.min(rest.len()));
+        let (frame, behind) = rest.split_at(length);
+        rest = behind;
+        (!frame.is_empty()).then_some((frame, header.map(|(config, _)| config)))
+    })
+}
+
+/// Whether `bytes` are frames, and none of them ends early.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Ok((_, length)) = read(rest) {
+        match rest.get(length..) {
+            Some([]) => return true,
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    false
 }
 
 /// The header of a frame, and how many bytes the frame has.

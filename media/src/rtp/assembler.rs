@@ -5,10 +5,10 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Ordered, PacketBatch, ReceivedPacket, inspect};
+use super::{Ordered, PacketBatch, ReceivedPacket, inspect, inspect::marker_ends_unit};
 use crate::codec::{Codec, MediaKind};
 
-/// Gathers packets in order into access units: ends one at the marker or where the timestamp changes. Bounded by
+/// Gathers packets in order into access units: ends one where its payload format says so or the timestamp changes. Bounded by
 /// `max_bytes` per access unit; what exceeds it is dropped whole.
 pub struct AccessUnitAssembler {
     codec: Codec,
@@ -92,7 +92,7 @@ impl AccessUnitAssembler {
             received_at: packet.received_at,
             parameter_sets: SmallVec::new(),
         });
-        let mut ends = packet.header.marker;
+        let mut ends = packet.header.marker && marker_ends_unit(codec);
         let size = u16::try_from(packet.bytes.len()).unwrap_or(u16::MAX);
         if open.data.len() + usize::from(size) > max_bytes
             || usize::from(size) != packet.bytes.len()

@@ -4,6 +4,7 @@ use super::packetizer::{FU_A, STAP_A, h265, vp9::descriptor};
 use crate::codec::{
     Codec, h264,
     h265::{NAL_HEADER_BYTES, nal_type},
+    mp3,
 };
 
 /// What an RTP payload holds.
@@ -17,6 +18,15 @@ pub struct PayloadInfo {
     pub continues: bool,
     /// Nothing of its access unit follows, whatever the marker says: payload formats that use the marker for something else.
     pub ends_unit: bool,
+}
+
+/// Whether a marker ends an access unit. In MPEG audio it says that sound begins (RFC 2250, 3.3), be it with a fragment.
+pub(super) fn marker_ends_unit(codec: Codec) -> bool {
+    match codec {
+        Codec::Mp3 => false,
+        Codec::H264 | Codec::H265 | Codec::Av1 | Codec::Vp9 => true,
+        Codec::Aac | Codec::Opus | Codec::G711 | Codec::Ac3 => true,
+    }
 }
 
 /// Looks into an RTP payload; `on_parameter_set` gets each whole parameter set. Malformed payloads of video give the default.
@@ -38,10 +48,13 @@ pub fn inspect(codec: Codec, payload: &[u8], on_parameter_set: impl FnMut(&[u8])
         Codec::Aac => PayloadInfo::default(),
         // A packet each (RFC 7587, 4.2; RFC 3551, 4.5); the marker says that sound begins again.
         Codec::Opus | Codec::G711 => PayloadInfo { ends_unit: true, ..PayloadInfo::default() },
-        // Frag_offset (RFC 2250, 3.5); the marker says that sound begins. Where a fragmented frame ends is not said.
-        Codec::Mp3 => PayloadInfo {
-            continues: payload.get(2..4).is_some_and(|offset| offset != [0, 0]),
-            ..PayloadInfo::default()
+        // Frag_offset (RFC 2250, 3.5). Where a fragmented frame ends is not said.
+        Codec::Mp3 => match payload.split_at_checked(4) {
+            Some(([_, _, 0, 0], frames)) => {
+                PayloadInfo { ends_unit: mp3::is_whole(frames), ..PayloadInfo::default() }
+            }
+            Some(_) => PayloadInfo { continues: true, ..PayloadInfo::default() },
+            None => PayloadInfo::default(),
         },
         // FT 3 (RFC 4184, 4.1.1).
         Codec::Ac3 => PayloadInfo {

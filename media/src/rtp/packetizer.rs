@@ -251,6 +251,10 @@ impl<'a> Writer<'a> {
         if let Some(byte) = self.buffer.get_mut(self.last + 1) {
             *byte |= 0x80;
         }
+        self.finish_without_marker()
+    }
+
+    fn finish_without_marker(self) -> PacketBatch {
         PacketBatch { data: self.buffer.freeze(), sizes: self.sizes }
     }
 }

@@ -1,3 +1,5 @@
+mod codecs;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,8 +1,12 @@
 //! Sound: RFC 7587 (Opus), RFC 3551 (G.711), RFC 2250 (MPEG audio), RFC 4184 (AC-3).
+//!
+//! Of these the marker ends a frame in RFC 4184 alone. In the others it says that sound begins again after a silence, at which
+//! players let their clocks jump; who sends on through silence never sets it (RFC 3551, 4.1).
 
 use bytes::BufMut;
 
 use super::{PacketBatch, Packetizer, Writer};
+use crate::codec::mp3;
 
 /// MBZ and Frag_offset (RFC 2250, 3.5).
 const MPA_HEADER_BYTES: usize = 4;
@@ -23,10 +27,11 @@ impl Packetizer {
         let mut writer = Writer::new(self, timestamp, frame.len());
         writer.begin(frame.len());
         writer.buffer.put_slice(frame);
-        writer.finish()
+        writer.finish_without_marker()
     }
 
-    /// One frame of MPEG audio, or several, fragmented where they exceed the packet size.
+    /// One frame of MPEG audio, or several: whole ones as fit a packet, those that exceed it in fragments. `timestamp` is that of the
+    /// first; packets of later ones have theirs.
     pub fn mpeg_audio(&mut self, frames: &[u8], timestamp: u32) -> PacketBatch {
         // Frag_offset has 16 bits.
         if frames.is_empty() || frames.len() > usize::from(u16::MAX) {
@@ -34,13 +39,20 @@ impl Packetizer {
         }
         let max_fragment = self.max_payload - MPA_HEADER_BYTES;
         let mut writer = Writer::new(self, timestamp, frames.len());
-        for (at, fragment) in frames.chunks(max_fragment).enumerate() {
-            writer.begin(MPA_HEADER_BYTES + fragment.len());
-            writer.buffer.put_u16(0);
-            writer.buffer.put_u16((at * max_fragment) as u16);
-            writer.buffer.put_slice(fragment);
+        // Where the frames that wait begin and end, and how long those before each place last.
+        let (mut from, mut to, mut elapsed, mut elapsed_at_from) = (0, 0, 0, 0);
+        for (frame, config) in mp3::frames(frames) {
+            if to > from && to - from + frame.len() > max_fragment {
+                writer.timestamp = timestamp.wrapping_add(elapsed_at_from);
+                writer.mpeg_audio_fragments(&frames[from..to], max_fragment);
+                (from, elapsed_at_from) = (to, elapsed);
+            }
+            to += frame.len();
+            elapsed += config.map_or(0, mp3::Config::ticks_per_frame);
         }
-        writer.finish()
+        writer.timestamp = timestamp.wrapping_add(elapsed_at_from);
+        writer.mpeg_audio_fragments(&frames[from..to], max_fragment);
+        writer.finish_without_marker()
     }
 
     /// One syncframe of AC-3, fragmented where it exceeds the packet size.
@@ -65,3 +77,18 @@ impl Packetizer {
         writer.finish()
     }
 }
+
+impl Writer<'_> {
+    /// Whole frames in one packet, or one frame in several.
+    fn mpeg_audio_fragments(&mut self, frames: &[u8], max_fragment: usize) {
+        for (at, fragment) in frames.chunks(max_fragment).enumerate() {
+            self.begin(MPA_HEADER_BYTES + fragment.len());
+            self.buffer.put_u16(0);
+            self.buffer.put_u16((at * max_fragment) as u16);
+            self.buffer.put_slice(fragment);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
