@@ -125,23 +125,29 @@ fn inspect_h265(payload: &[u8], mut on_parameter_set: impl FnMut(&[u8])) -> Payl
 
 /// RFC 9628, 4.2: a keyframe begins where the first layer of a picture that is not predicted begins.
 fn inspect_vp9(payload: &[u8]) -> PayloadInfo {
-    let Some(&flags) = payload.first() else { return PayloadInfo::default() };
-    let begins = flags & descriptor::B != 0;
-    let predicted = flags & descriptor::P != 0;
-    let mut spatial_layer = 0;
-    if flags & descriptor::L != 0 {
-        let id_bytes = match (flags & descriptor::I, payload.get(1)) {
-            (0, _) => 0,
-            (_, Some(id)) if id & 0x80 != 0 => 2,
-            (..) => 1,
+    let read = || {
+        let &flags = payload.first()?;
+        let id_bytes = match flags & descriptor::I {
+            0 => 0,
+            _ if payload.get(1)? & 0x80 != 0 => 2,
+            _ => 1,
         };
-        spatial_layer = payload.get(1 + id_bytes).map_or(0, |layers| layers >> 1 & 0b111);
-    }
-    PayloadInfo {
-        starts_keyframe: begins && !predicted && spatial_layer == 0,
-        continues: !begins,
-        ..PayloadInfo::default()
-    }
+        let layers = match flags & descriptor::L {
+            0 => 0,
+            _ => *payload.get(1 + id_bytes)?,
+        };
+        // Something of the frame stands behind the descriptor.
+        payload.get(1 + id_bytes + usize::from(flags & descriptor::L != 0))?;
+        let begins = flags & descriptor::B != 0;
+        let predicted = flags & descriptor::P != 0;
+        let spatial_layer = layers >> 1 & 0b111;
+        Some(PayloadInfo {
+            starts_keyframe: begins && !predicted && spatial_layer == 0,
+            continues: !begins,
+            ..PayloadInfo::default()
+        })
+    };
+    read().unwrap_or_default()
 }
 
 /// The NAL units of an aggregation packet behind its header of so many bytes; `None`, and then nothing more, where it ends too early.
@@ -160,64 +166,4 @@ fn aggregated(packet: &[u8], header: usize) -> impl Iterator<Item = Option<&[u8]
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn inspect(payload: &[u8]) -> (bool, Vec<Vec<u8>>) {
-        let mut sets = vec![];
-        let info = inspect_h264(payload, |set| sets.push(set.to_vec()));
-        assert_eq!(info.has_parameter_sets, !sets.is_empty());
-        (info.starts_keyframe, sets)
-    }
-
-    #[test]
-    fn an_idr_is_seen_where_it_begins() {
-        assert!(inspect(&[0x65, 0x88]).0, "single");
-        assert!(inspect(&[0x78, 0, 1, 0x09, 0, 2, 0x65, 0x88]).0, "STAP-A");
-        assert!(inspect(&[0x7C, 0x85, 0x88]).0, "first FU-A");
-        assert!(!inspect(&[0x7C, 0x05, 0x88]).0, "later FU-A");
-        assert!(!inspect(&[0x7C, 0x81, 0x88]).0, "first FU-A of another slice");
-        assert!(!inspect(&[0x41, 0x88]).0, "another slice");
-    }
-
-    #[test]
-    fn only_a_later_fu_a_goes_on_with_a_nal_unit() {
-        let continues = |payload: &[u8]| inspect_h264(payload, |_| {}).continues;
-        assert!(continues(&[0x7C, 0x05, 0x88]), "in the middle");
-        assert!(continues(&[0x7C, 0x41, 0x88]), "the last");
-        for payload in [&[][..], &[0x7C], &[0x7C, 0x85, 0x88], &[0x65, 0x05], &[0x78, 0, 1, 0x65]] {
-            assert!(!continues(payload), "{payload:?}");
-        }
-    }
-
-    #[test]
-    fn whole_parameter_sets_are_handed_out() {
-        assert_eq!(inspect(&[0x67, 1, 2]).1, [[0x67, 1, 2]]);
-        let stap = [0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 2, 0, 1, 0x65];
-        assert_eq!(inspect(&stap), (true, vec![vec![0x67, 1], vec![0x68, 2]]));
-        for end in [2, 3, 4, 6, 8, 10] {
-            assert_eq!(inspect(&stap[..end]), (false, vec![]), "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn payloads_that_mode_1_excludes_give_nothing() {
-        for payload in
-            [&[][..], &[0x7C], &[0x60, 5], &[0x79, 0, 0, 0, 1, 0x65], &[0x7A, 0, 0], &[0x7D, 0x85]]
-        {
-            assert_eq!(inspect(payload), (false, vec![]), "{payload:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..40), first in any::<u8>()) {
-            inspect(&payload);
-            let mut payload = payload;
-            payload.insert(0, first);
-            inspect(&payload);
-        }
-    }
-}
+mod tests;
