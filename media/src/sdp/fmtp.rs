@@ -140,12 +140,11 @@ impl<'a> Fmtp<'a> {
         })
     }
 
-    /// A number, `default` where it is left out.
-    fn number(&self, name: &str, default: u8) -> Result<u8, String> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(value) => value.parse().map_err(|_| format!("{name} {value:?} is no number")),
-        }
+    /// A number up to `max`, `default` where it is left out.
+    fn number(&self, name: &str, default: u8, max: u8) -> Result<u8, String> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        let number = value.parse().ok().filter(|&number| number <= max);
+        number.ok_or_else(|| format!("{name} {value:?}, 0 to {max} are allowed"))
     }
 
     /// The NAL units of a list in Base64.
@@ -182,14 +181,15 @@ pub(super) fn config(map: &RtpMap<'_>, fmtp: &Fmtp<'_>) -> Result<CodecConfig, R
     } else if is("H265") {
         CodecConfig::H265(h265(fmtp)?)
     } else if is("AV1") {
+        // As wide as seq_profile, seq_level_idx and seq_tier are.
         CodecConfig::Av1(av1::Config {
-            profile: fmtp.number("profile", 0)?,
-            level_idx: fmtp.number("level-idx", 5)?,
-            tier: fmtp.number("tier", 0)?,
+            profile: fmtp.number("profile", 0, 7)?,
+            level_idx: fmtp.number("level-idx", 5, 31)?,
+            tier: fmtp.number("tier", 0, 1)?,
             ..av1::Config::default()
         })
     } else if is("VP9") {
-        let profile = fmtp.number("profile-id", 0)?;
+        let profile = fmtp.number("profile-id", 0, 3)?;
         CodecConfig::Vp9(vp9::Config { profile, ..vp9::Config::default() })
     } else if is("MPEG4-GENERIC") {
         CodecConfig::Aac(aac(fmtp)?)

@@ -168,7 +168,8 @@ impl Section<'_> {
         let mut parts = map.split('/');
         let encoding = parts.next().unwrap_or_default().trim();
         let clock_rate = parts.next().and_then(|hz| ClockRate::new(hz.trim().parse().ok()?));
-        let channels = parts.next().and_then(|channels| channels.trim().parse().ok()).unwrap_or(1);
+        let channels = parts.next().and_then(|channels| channels.trim().parse().ok());
+        let channels = channels.filter(|&channels| channels > 0).unwrap_or(1);
         match clock_rate {
             Some(clock_rate) => Ok(RtpMap { encoding, clock_rate, channels }),
             None => Err(self.problem(format!("no clock rate in a=rtpmap {map:?}"))),

@@ -1,3 +1,5 @@
+mod codecs;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -5,7 +7,7 @@ use super::{
     parse::{MAX_BYTES, MAX_SECTIONS},
     *,
 };
-use crate::codec::{aac, h264};
+use crate::codec::{aac, ac3, av1, g711, h264, h265, mp3, opus, vp9};
 
 /// `ffmpeg -f lavfi -i testsrc2 … -c:v libx264 -flags +global_header -f rtp rtp://127.0.0.1:45110`, ffmpeg 5.1, as printed.
 const FFMPEG_VIDEO: &str = "SDP:
@@ -271,20 +273,41 @@ fn every_truncation_and_every_changed_byte_is_survived() {
     }
 }
 
+/// What a session description tells of each codec; the rest is in the packets.
 fn any_config() -> impl Strategy<Value = CodecConfig> {
-    let set = |header: u8| {
-        let rest = proptest::collection::vec(any::<u8>(), 0..40);
-        rest.prop_map(move |rest| Bytes::from([vec![header], rest].concat()))
+    let set = |header: &'static [u8]| {
+        let rest = proptest::collection::vec(any::<u8>(), 1..40);
+        rest.prop_map(move |rest| Bytes::from([header, &rest].concat()))
     };
     let sets = |header| proptest::collection::vec(set(header), 0..3);
+    let av1 = |(profile, level_idx, tier)| av1::Config {
+        profile,
+        level_idx,
+        tier,
+        ..av1::Config::default()
+    };
+    let laws = prop::sample::select(vec![g711::Law::A, g711::Law::Mu]);
+    let mp3 = mp3::Config { sample_rate: 0, channels: 0, samples_per_frame: 1152 };
     prop_oneof![
-        (sets(0x67), sets(0x68))
+        (sets(&[0x67]), sets(&[0x68]))
             .prop_map(|(sps, pps)| CodecConfig::H264(h264::Config { sps, pps })),
+        (sets(&[0x40, 1]), sets(&[0x42, 1]), sets(&[0x44, 1]))
+            .prop_map(|(vps, sps, pps)| CodecConfig::H265(h265::Config { vps, sps, pps })),
+        (0u8..8, 0u8..32, 0u8..2).prop_map(move |fields| CodecConfig::Av1(av1(fields))),
+        (0u8..4)
+            .prop_map(|profile| CodecConfig::Vp9(vp9::Config { profile, ..Default::default() })),
         (0u8..13, 0u8..16, proptest::collection::vec(any::<u8>(), 0..4)).prop_map(
             |(rate, channels, rest)| {
                 let raw = [vec![2 << 3 | rate >> 1, rate << 7 | channels << 3], rest].concat();
                 CodecConfig::Aac(aac::Config::parse(raw.into()).unwrap())
             }
+        ),
+        (1u8..3).prop_map(|channels| CodecConfig::Opus(opus::Config { channels })),
+        Just(CodecConfig::Mp3(mp3)),
+        (laws, 1u8..3)
+            .prop_map(|(law, channels)| CodecConfig::G711(g711::Config { law, channels })),
+        (prop::sample::select(vec![48_000, 44_100, 32_000]), 1u8..7).prop_map(
+            |(sample_rate, channels)| CodecConfig::Ac3(ac3::Config { sample_rate, channels })
         ),
     ]
 }
