@@ -123,6 +123,9 @@ impl Pipeline {
         if let Some(video) = &mut self.video {
             video.awaits_keyframe = true;
         }
+        if let Some(audio) = &mut self.audio {
+            audio.begin_publisher();
+        }
     }
 
     /// Takes a message; then drain [`poll_unit`](Self::poll_unit).

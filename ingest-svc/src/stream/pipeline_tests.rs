@@ -293,3 +293,18 @@ fn another_publisher_goes_on_from_its_first_keyframe_where_the_last_one_ended() 
     assert_eq!((new[0].ssrc, new[0].sequence_number), (old[0].ssrc, next_number));
     assert_eq!(bench.pipeline.announcements(), 1);
 }
+
+#[test]
+fn the_sound_of_a_publisher_that_goes_on_at_once_keeps_its_distance_to_the_pictures() {
+    let mut bench = Bench::with_tracks();
+    bench.video(0, avc_picture(true, 0, 100, 1));
+    bench.audio(0, aac_frame(100, 1));
+    bench.pipeline.begin_publisher();
+    let video = timestamp(&bench.video(500, avc_picture(true, 0, 100, 2)));
+    let audio = timestamp(&bench.audio(500, aac_frame(100, 2)));
+    let seconds = |from_origin: u32, rate: f64| f64::from(from_origin) / rate;
+    let video = seconds(video.wrapping_sub(VIDEO_ORIGIN), 90_000.0);
+    let audio = seconds(audio.wrapping_sub(AUDIO_ORIGIN), 48_000.0);
+    assert!((video - audio).abs() < 0.001, "{video} {audio}");
+    assert!(video > 0.0);
+}

@@ -15,6 +15,13 @@ const MAX_AHEAD: Duration = Duration::from_secs(10);
 /// jitter by some milliseconds.
 const MAX_BACK: Duration = Duration::from_secs(1);
 
+/// The least step from the last access unit of a publisher to the first of the next: a picture of 25 a second. Where one goes on in
+/// the instant in which the other leaves, what the next one's other track begins with lies before its first access unit by as
+/// much as muxers interleave, and is still behind what was sent.
+const SEAM: Duration = Duration::from_millis(40);
+/// Two access units of a track have not one time, though the first of a publisher be further before its other track than [`SEAM`].
+const TRACK_SEAM: Duration = Duration::from_millis(1);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTimeline {
@@ -26,6 +33,8 @@ pub(crate) struct StreamTimeline {
     audio: TrackPlace,
     /// The furthest that any track has come, and when its access unit came.
     last: Option<(MediaTime, Instant)>,
+    /// The next access unit is the first of a publisher that goes on after another.
+    at_seam: bool,
     jumps: u32,
 }
 
@@ -41,6 +50,7 @@ struct TrackPlace {
 impl StreamTimeline {
     /// Another publisher goes on: its first access unit is placed behind the last one by the time that has passed.
     pub(crate) fn restart(&mut self) {
+        self.at_seam = self.last.is_some();
         self.unwrapper = TimestampUnwrapper::default();
         self.newest_shift = None;
         self.video.shift = None;
@@ -51,10 +61,12 @@ impl StreamTimeline {
     pub(crate) fn place(&mut self, kind: MediaKind, timestamp_ms: u32, now: Instant) -> MediaTime {
         let at = self.unwrapper.unwrap(timestamp_ms);
         let shift = self.shift_for(kind, at, now);
+        self.at_seam = false;
         let track = self.track_mut(kind);
         let mut place = shifted(at, shift);
         if let Some((last, _)) = track.last {
-            place = place.max(last);
+            let is_first = track.shift.is_none();
+            place = place.max(if is_first { last + TRACK_SEAM } else { last });
         }
         track.shift = Some(shift);
         track.last = Some((place, now));
@@ -98,7 +110,10 @@ impl StreamTimeline {
             self.jumps = self.jumps.wrapping_add(1);
         }
         let place = match self.last {
-            Some((last, came)) => last + now.saturating_duration_since(came),
+            Some((last, came)) => {
+                let seam = if self.at_seam { SEAM } else { Duration::ZERO };
+                last + now.saturating_duration_since(came).max(seam)
+            }
             None => MediaTime::ZERO,
         };
         let shift = place.nanos_since(at);
@@ -208,5 +223,42 @@ mod tests {
         assert_eq!(timeline.place(Video, 0, t + ms(3_040)), MediaTime::from_millis(3_040));
         assert_eq!(timeline.place(Audio, 7, t + ms(3_040)), MediaTime::from_millis(3_047));
         assert_eq!(timeline.jumps(), 0);
+    }
+
+    #[test]
+    fn a_publisher_that_goes_on_at_once_is_placed_behind_all_that_was_sent() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 90_000, t);
+        timeline.place(Audio, 90_030, t);
+        timeline.restart();
+        assert_eq!(timeline.place(Video, 500, t), MediaTime::from_millis(70));
+        // Before the picture by 30 ms as it was published, still behind the last sound.
+        assert_eq!(timeline.place(Audio, 470, t), MediaTime::from_millis(40));
+        assert_eq!(timeline.place(Video, 540, t), MediaTime::from_millis(110));
+        assert_eq!(timeline.jumps(), 0);
+    }
+
+    #[test]
+    fn no_access_unit_of_a_publisher_has_the_time_of_one_of_the_publisher_before() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 0, t);
+        timeline.place(Audio, 0, t);
+        timeline.restart();
+        timeline.place(Audio, 500, t);
+        assert_eq!(timeline.place(Video, 400, t), MediaTime::from_millis(1));
+        assert_eq!(timeline.place(Video, 520, t), MediaTime::from_millis(60));
+    }
+
+    #[test]
+    fn what_came_while_another_published_is_placed_by_when_it_came() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 0, t + ms(1_000));
+        timeline.restart();
+        // Its keyframe came 500 ms after the last picture of the other, and is sent later.
+        assert_eq!(timeline.place(Video, 7_000, t + ms(1_500)), MediaTime::from_millis(500));
+        assert_eq!(timeline.place(Video, 7_500, t + ms(2_000)), MediaTime::from_millis(1_000));
     }
 }

@@ -236,6 +236,13 @@ impl AudioTrack {
         HeaderChange::OtherTrack
     }
 
+    /// A publisher begins, or goes on after another: samples are counted from its first frame, so that its sound keeps its distance
+    /// to its pictures.
+    pub(super) fn begin_publisher(&mut self) {
+        self.reanchored_before = self.reanchored();
+        self.clock = AudioClock::new(sample_rate(&self.header), MAX_AUDIO_DRIFT);
+    }
+
     /// Whether frames of a codec are read by the header that it has.
     pub(super) fn takes(&self, codec: AudioCodec) -> bool {
         self.header.is_for(codec)
