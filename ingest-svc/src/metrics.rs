@@ -23,6 +23,17 @@ pub(crate) enum Refused {
     Ending,
 }
 
+/// Why another publisher goes on with a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Switched {
+    /// It took the stream over.
+    TakenOver,
+    /// It stood by, and the first one left.
+    Left,
+    /// It stood by, and the first one stalled.
+    Stalled,
+}
+
 /// Pictures or sound.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Kind {
@@ -62,6 +73,16 @@ impl Refused {
     }
 }
 
+impl Switched {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::TakenOver => "taken_over",
+            Self::Left => "left",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 impl Kind {
     const fn label(self) -> &'static str {
         match self {
@@ -90,6 +111,11 @@ struct RefusedLabel {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SwitchedLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct DropLabel {
     reason: &'static str,
 }
@@ -106,6 +132,10 @@ pub(crate) struct Instruments {
     pub(crate) streams: Gauge,
     /// Publishers that publish now.
     pub(crate) publishers: Gauge,
+    /// Publishers that stand by now.
+    pub(crate) standbys: Gauge,
+    /// Media messages that standbys sent.
+    pub(crate) standby_messages: Counter,
     /// Publishers that were let in.
     pub(crate) published: Counter,
     /// Media messages received.
@@ -140,6 +170,7 @@ pub(crate) struct Instruments {
     pub(crate) pacer_bytes: Gauge,
     access_units: Family<KindLabel, Counter>,
     refused: Family<RefusedLabel, Counter>,
+    switched: Family<SwitchedLabel, Counter>,
     dropped: Family<DropLabel, Counter>,
 }
 
@@ -151,6 +182,11 @@ impl Instruments {
         metrics.register(|r| {
             r.register("ingest_streams", "Streams", i.streams);
             r.register("ingest_publishers", "Publishers that publish now", i.publishers);
+            r.register("ingest_standbys", "Publishers that stand by now", i.standbys);
+            let help = "RTMP media messages that publishers sent while they stood by";
+            r.register("ingest_standby_messages", help, i.standby_messages);
+            let help = "Live streams with which another publisher went on";
+            r.register("ingest_publisher_switches", help, i.switched);
             r.register("ingest_published", "Publishers that were let in", i.published);
             r.register("ingest_publishers_refused", "Publishers that were refused", i.refused);
             r.register("ingest_messages", "RTMP media messages received", i.messages);
@@ -182,6 +218,11 @@ impl Instruments {
     /// A publisher was refused.
     pub(crate) fn refuse(&self, reason: Refused) {
         self.refused.get_or_create(&RefusedLabel { reason: reason.label() }).inc();
+    }
+
+    /// Another publisher goes on with a stream.
+    pub(crate) fn switch(&self, reason: Switched) {
+        self.switched.get_or_create(&SwitchedLabel { reason: reason.label() }).inc();
     }
 
     /// The counter of access units of a kind.

@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+mod takeover;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Bench {

@@ -124,6 +124,14 @@ impl Leg {
             .then_some(Feed { units: sender, behind: false });
     }
 
+    /// Waits until what is sent at once beside the publisher's pace, such as a kept GOP, is not too much for the leg's task.
+    pub(crate) async fn room(&self) {
+        if let Some(feed) = &self.feed {
+            // That it is closed is seen by the next send.
+            let _ = feed.units.reserve_many(MAX_FED / 2).await;
+        }
+    }
+
     /// Sends an access unit, if the leg is ready. `false` if it had to be left out since the leg is behind.
     pub(crate) fn send(&mut self, unit: &Arc<Unit>, starts_gop: bool) -> bool {
         let Some(feed) = &mut self.feed else { return true };

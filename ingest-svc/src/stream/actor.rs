@@ -3,12 +3,16 @@
 //! | state | publisher comes | publisher goes | `ingest.hold` passes | StopStream |
 //! | --- | --- | --- | --- | --- |
 //! | WAITING, no leg | the registry grants a leg (or it is refused), then it is let in | armed: WAITING; else gone | | gone |
-//! | LIVE | refused, BadName | HELD | | it is disconnected, gone |
+//! | LIVE | by `ingest.takeover` (see [`takeover`]) | the standby goes on, else HELD | | it is disconnected, gone |
 //! | HELD, the leg stays | let in at once, goes on where the last one ended | | legs end; armed: WAITING; else gone | legs end, gone |
 //!
 //! LIVE begins with the first access unit, so that a publisher without media shows as what it is.
 
+mod admission;
+mod takeover;
+
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
@@ -18,7 +22,7 @@ use media::{
     rtmp::{MediaMessage, PublishRefusal},
 };
 use proto::v1;
-use registry::{Grant, LeaseId, LeaseKeeper, RegistryError};
+use registry::{Grant, LeaseId, LeaseKeeper};
 use svc_core::{
     config::{IngestConfig, RtpConfig},
     drain::Shutdown,
@@ -30,14 +34,16 @@ use tokio::{
 };
 use tracing::{Span, info, info_span};
 
+use self::takeover::receive_standby;
 use super::{
     Relay, StreamStatus,
     claim::{self, Claim},
+    standby::{Received, Standby},
     status::State,
 };
 use crate::{
     leg::{Ending, Leg, LegConfig, LegEvent},
-    metrics::{Instruments, Refused},
+    metrics::{Instruments, Refused, Switched},
     rtmp::{PublisherConnection, PublisherGone},
     streams::Table,
 };
@@ -80,6 +86,11 @@ pub(crate) struct Actor {
     armed: bool,
     claim: Option<Claim>,
     publisher: Option<Box<PublisherConnection>>,
+    /// When the publisher last sent media.
+    heard_at: Instant,
+    standby: Option<Standby>,
+    /// What was kept of the publisher while it stood by, and is to be sent on before what it sends now.
+    replay: VecDeque<Received>,
     /// A lease without a leg yet.
     grant: Option<Grant>,
     /// The span that the first leg comes up under.
@@ -108,6 +119,9 @@ impl Actor {
             armed,
             claim: None,
             publisher: None,
+            heard_at: Instant::now(),
+            standby: None,
+            replay: VecDeque::new(),
             grant: None,
             bring_up: Span::none(),
             leg: None,
@@ -121,7 +135,7 @@ impl Actor {
     pub(crate) async fn run(mut self) {
         self.context.metrics.streams.inc();
         let draining = self.context.shutdown.draining().clone();
-        let mut batch = Vec::new();
+        let (mut batch, mut standby_batch) = (Vec::new(), Vec::new());
         let stopped = loop {
             if self.is_over() && self.table.remove_if_idle(&self.status, &self.commands) {
                 break None;
@@ -138,12 +152,19 @@ impl Actor {
                     None => break None,
                 },
                 granted = claim::granted(&mut self.claim) => self.claimed(granted).await,
-                received = receive(&mut self.publisher, &mut batch) => {
+                received = receive(&mut self.publisher, &mut batch), if self.replay.is_empty() => {
                     self.received(&mut batch);
                     if let Err(gone) = received {
                         self.publisher_gone(&gone).await;
                     }
                 }
+                received = receive_standby(&mut self.standby, &mut standby_batch) => {
+                    self.standby_received(&mut standby_batch);
+                    if let Err(gone) = received {
+                        self.standby_gone(&gone);
+                    }
+                }
+                () = room(&self.leg), if !self.replay.is_empty() => self.replay_some(),
                 Some(LegEvent::Ready(reply)) = self.leg_events.1.recv() => {
                     if let Some(leg) = &mut self.leg {
                         leg.begin(reply, self.relay.backlog());
@@ -175,13 +196,14 @@ impl Actor {
 
     fn wake_at(&self) -> Option<Instant> {
         let relay_at = self.relay.poll_timeout(self.publisher.is_some());
-        [relay_at, self.held_until].into_iter().flatten().min()
+        [relay_at, self.held_until, self.stalls_at()].into_iter().flatten().min()
     }
 
     async fn timeout(&mut self) {
         let now = Instant::now();
         self.relay.handle_timeout(now);
         self.announce();
+        self.switch_if_stalled(now).await;
         if self.held_until.is_some_and(|until| until <= now) {
             info!(stream = %self.status.key, "no publisher came back in time, the stream ends");
             self.begin_anew().await;
@@ -198,71 +220,11 @@ impl Actor {
         }
     }
 
-    fn publish(&mut self, publisher: Box<PublisherConnection>, span: Span) {
-        if self.publisher.is_some() || self.claim.is_some() {
-            let why = "another publisher is live under this stream key";
-            self.refuse(publisher, Refused::Live, PublishRefusal::BadName, why.to_owned());
-        } else if self.leg.is_some() || self.grant.is_some() {
-            self.admit(publisher, span);
-        } else {
-            let (keeper, key) = (&self.context.keeper, &self.status.key);
-            self.claim = Some(Claim::begin(publisher, span, keeper, key, &self.context.tasks));
-        }
-    }
-
-    async fn claimed(&mut self, (claim, result): (Claim, Result<Grant, RegistryError>)) {
-        match result {
-            Ok(grant) => {
-                self.grant = Some(grant);
-                self.admit(claim.publisher, claim.span);
-            }
-            Err(error @ RegistryError::Owned { .. }) => {
-                let text = error.to_string();
-                self.refuse(claim.publisher, Refused::Live, PublishRefusal::BadName, text);
-            }
-            Err(error) => {
-                tracing::warn!(stream = %self.status.key, %error, "a publisher is refused");
-                let text = error.to_string();
-                self.refuse(claim.publisher, Refused::NoLeg, PublishRefusal::Failed, text);
-            }
-        }
-    }
-
-    fn admit(&mut self, mut publisher: Box<PublisherConnection>, span: Span) {
-        publisher.accept();
-        self.relay.begin_publisher();
-        self.held_until = None;
-        self.bring_up = span;
-        self.context.metrics.published.inc();
-        self.context.metrics.publishers.inc();
-        let request = publisher.request();
-        info!(
-            stream = %self.status.key, peer = %publisher.peer(), app = request.app,
-            user_agent = request.user_agent, "a publisher is let in"
-        );
-        let shown = v1::Publisher {
-            peer_address: publisher.peer().to_string(),
-            app: request.app.clone(),
-            user_agent: request.user_agent.clone(),
-            connected_at: Some(proto::timestamp(publisher.connected_at())),
-        };
-        self.status.update(|facts| facts.publisher = Some(shown));
-        self.publisher = Some(publisher);
-    }
-
-    fn refuse(
-        &self,
-        publisher: Box<PublisherConnection>,
-        reason: Refused,
-        how: PublishRefusal,
-        text: String,
-    ) {
-        self.context.metrics.refuse(reason);
-        self.context.tasks.spawn("refuse", async move { publisher.refuse(how, &text).await });
-    }
-
     fn received(&mut self, batch: &mut Vec<MediaMessage>) {
         let now = Instant::now();
+        if !batch.is_empty() {
+            self.heard_at = now;
+        }
         for message in batch.drain(..) {
             self.relay.take(&message, now, self.leg.as_mut());
         }
@@ -296,6 +258,9 @@ impl Actor {
     async fn publisher_gone(&mut self, gone: &PublisherGone) {
         let bytes = self.forget_publisher().map(|publisher| publisher.bytes_received());
         info!(stream = %self.status.key, %gone, bytes, "the publisher went away");
+        if self.switch(Switched::Left) {
+            return;
+        }
         if self.leg.is_some() && !self.context.ingest.hold.is_zero() {
             self.held_until = Some(Instant::now() + self.context.ingest.hold);
             self.status.enter(State::Held);
@@ -308,6 +273,7 @@ impl Actor {
     /// Drops the publisher's connection, which closes it.
     fn forget_publisher(&mut self) -> Option<Box<PublisherConnection>> {
         let publisher = self.publisher.take()?;
+        self.replay.clear();
         self.context.metrics.publishers.dec();
         self.status.counters.bitrate.store(0, Relaxed);
         self.status.update(|facts| facts.publisher = None);
@@ -350,9 +316,8 @@ impl Actor {
             let text = text.to_owned();
             self.refuse(claim.publisher, Refused::Ending, PublishRefusal::Failed, text);
         }
-        if let Some(publisher) = self.forget_publisher() {
-            self.context.tasks.spawn("end_publisher", async move { publisher.end(text).await });
-        }
+        self.end_standby(text);
+        self.end_publisher(text);
         self.end_leg(how).await;
     }
 
@@ -380,6 +345,13 @@ async fn receive(
     match publisher {
         Some(publisher) => publisher.receive(batch).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the leg takes some more access units, if there is one.
+async fn room(leg: &Option<Leg>) {
+    if let Some(leg) = leg {
+        leg.room().await;
     }
 }
 

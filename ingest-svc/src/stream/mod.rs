@@ -8,6 +8,7 @@ mod gop;
 mod origin;
 mod pipeline;
 mod relay;
+mod standby;
 mod status;
 mod timeline;
 mod track;

@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) state: State,
     /// The publisher, while there is one.
     pub(crate) publisher: Option<v1::Publisher>,
+    /// The publisher that stands by, while there is one.
+    pub(crate) standby: Option<v1::Publisher>,
     /// The tracks, once announced.
     pub(crate) tracks: Vec<Track>,
     /// The leg, once it has a lease.
@@ -176,6 +178,7 @@ impl StreamStatus {
             started_at: Some(proto::timestamp(self.started_at)),
             tracks: facts.tracks.iter().map(track_to_proto).collect(),
             publisher: facts.publisher,
+            standby: facts.standby,
             epoch: facts.leg.as_ref().map_or(0, |leg| leg.lease.epoch),
             legs: facts.leg.iter().map(leg_to_proto).collect(),
             counters: Some(v1::StreamCounters {

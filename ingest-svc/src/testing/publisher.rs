@@ -52,6 +52,11 @@ impl TestPublisher {
         }
     }
 
+    /// Its address.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     /// Sends a video tag.
     pub(crate) async fn video(&mut self, ms: u32, tag: Bytes) {
         let result = self.session.publish_video_data(tag, RtmpTimestamp::new(ms), false);

@@ -113,6 +113,16 @@ pub const KEYS: &[Key] = &[
         "A publisher with a key that nobody started starts its stream by itself"
     ),
     key!(
+        ingest.takeover,
+        Rule::Takeover,
+        "A second publisher of a live stream is refused (reject), goes on in place of the first (takeover), or stands by until that one stalls or leaves (backup)"
+    ),
+    key!(
+        ingest.stall,
+        PATIENCE,
+        "With takeover = backup: a publisher that sends no media for so long is closed, and its standby goes on"
+    ),
+    key!(
         ingest.hold,
         Rule::Time(Duration::ZERO..=HOUR),
         "How long a stream is HELD, its readers kept, after its publisher went away"

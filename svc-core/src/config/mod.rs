@@ -53,12 +53,27 @@ pub struct IngestConfig {
     pub advertise_grpc_url: String,
     /// A publisher with an unknown key starts its stream by itself. true
     pub auto_start: bool,
+    /// What a publisher of a stream key meets that another publishes. reject
+    pub takeover: Takeover,
+    /// How long a publisher may send no media before its standby goes on. 1 s
+    pub stall: Duration,
     /// How long a stream is HELD after its publisher went away. 15 s
     pub hold: Duration,
     /// How long a stream waits for its second track before it is sent with one. 1 s
     pub track_wait: Duration,
     /// How long a drain may take at SIGTERM. 10 s
     pub drain_grace: Duration,
+}
+
+/// What a second publisher of a live stream meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takeover {
+    /// It is refused.
+    Reject,
+    /// It takes the stream over; the first one is disconnected.
+    Takeover,
+    /// It stands by, and goes on when the first one stalls or leaves.
+    Backup,
 }
 
 /// `[rtmp]`: the RTMP listener.
@@ -190,6 +205,8 @@ impl Default for IngestConfig {
             http_listen: ([0, 0, 0, 0], 8080).into(),
             advertise_grpc_url: String::new(),
             auto_start: true,
+            takeover: Takeover::Reject,
+            stall: Duration::from_secs(1),
             hold: Duration::from_secs(15),
             track_wait: Duration::from_secs(1),
             drain_grace: Duration::from_secs(10),

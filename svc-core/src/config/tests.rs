@@ -105,6 +105,7 @@ fn every_kind_of_impossible_value_is_refused() {
         ("ring-max-bytes", "99999999999999999999GiB"),
         ("log-level", "publish_svc=loud"),
         ("log-format", "xml"),
+        ("ingest-takeover", "maybe"),
     ] {
         let text = refusal("", &[], &[(flag, value)]);
         assert!(text.contains("is not allowed; allowed is"), "{flag} {value}: {text}");
@@ -151,6 +152,19 @@ fn every_field_of_every_section_is_a_key() {
     assert_eq!(fields.count(), KEYS.len());
     for key in KEYS {
         assert!(SECTIONS.iter().any(|(name, _)| *name == key.section), "{}", key.path());
+    }
+}
+
+#[test]
+fn every_takeover_policy_is_read_by_its_name() {
+    for (name, policy) in [
+        ("reject", Takeover::Reject),
+        ("takeover", Takeover::Takeover),
+        ("backup", Takeover::Backup),
+    ] {
+        let config = load_from("", &[], &[("ingest-takeover", name)]).unwrap();
+        assert_eq!(config.ingest.takeover, policy);
+        assert!(to_toml(&config).contains(&format!("takeover = \"{name}\"")));
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::LogFormat;
+use super::{LogFormat, Takeover};
 
 /// What a key's value may be.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub enum Rule {
     Filter,
     /// `text` or `json`.
     Format,
+    /// `reject`, `takeover` or `backup`.
+    Takeover,
 }
 
 /// A value that its key's [`Rule`] allows.
@@ -59,6 +61,8 @@ pub enum Value {
     Text(String),
     /// A log format.
     Format(LogFormat),
+    /// What a second publisher meets.
+    Takeover(Takeover),
 }
 
 /// The longest id, as that of a stream key.
@@ -90,6 +94,7 @@ impl Rule {
             }
             Self::Filter => "a filter such as info or info,publish_svc=debug".into(),
             Self::Format => "text or json".into(),
+            Self::Takeover => "reject, takeover or backup".into(),
         }
     }
 
@@ -120,6 +125,12 @@ impl Rule {
                 "json" => Some(Value::Format(LogFormat::Json)),
                 _ => None,
             },
+            Self::Takeover => match text {
+                "reject" => Some(Value::Takeover(Takeover::Reject)),
+                "takeover" => Some(Value::Takeover(Takeover::Takeover)),
+                "backup" => Some(Value::Takeover(Takeover::Backup)),
+                _ => None,
+            },
         }
     }
 }
@@ -137,6 +148,9 @@ impl Value {
             Self::Text(text) => text.clone(),
             Self::Format(LogFormat::Text) => "text".into(),
             Self::Format(LogFormat::Json) => "json".into(),
+            Self::Takeover(Takeover::Reject) => "reject".into(),
+            Self::Takeover(Takeover::Takeover) => "takeover".into(),
+            Self::Takeover(Takeover::Backup) => "backup".into(),
         }
     }
 
@@ -150,7 +164,8 @@ impl Value {
             | Self::Bytes(_)
             | Self::Time(_)
             | Self::Text(_)
-            | Self::Format(_) => self.show().into(),
+            | Self::Format(_)
+            | Self::Takeover(_) => self.show().into(),
         }
     }
 }
@@ -216,7 +231,8 @@ macro_rules! field {
         }
     )+};
 }
-field!(SocketAddr: Listen, IpAddr: Ip, bool: Switch, Duration: Time, String: Text, LogFormat: Format);
+field!(SocketAddr: Listen, IpAddr: Ip, bool: Switch, Duration: Time, String: Text);
+field!(LogFormat: Format, Takeover: Takeover);
 
 macro_rules! number {
     ($($type:ty),+) => {$(
