@@ -114,6 +114,15 @@ impl Contents {
             self.newest_keyframe = self.newest_keyframe.filter(|&at| at >= self.first);
         }
     }
+    /// The index of the first keyframe of video at or behind `index`.
+    fn keyframe_from(&self, index: u64) -> Option<u64> {
+        let newest = self.newest_keyframe.filter(|&newest| newest >= index)?;
+        let from = index.max(self.first);
+        let older = (from..newest).find(|&at| {
+            self.at(at).is_some_and(|unit| unit.keyframe && unit.kind == MediaKind::Video)
+        });
+        Some(older.unwrap_or(newest))
+    }
     /// Moves a cursor that lost its place, or is too old, to where it can go on.
     fn catch_up(&self, cursor: &mut Cursor, max_age: Duration) -> Batch {
         let mut batch = Batch::default();
@@ -201,6 +210,17 @@ impl Ring {
         Cursor { next: self.lock().end(), phase: Phase::Fresh }
     }
 
+    /// Where a reader starts that wants nothing old: at the first keyframe at or behind `edge`, or (no video in the stream) at the first
+    /// access unit. `None` until it has come.
+    pub(crate) fn next_keyframe(&self, edge: Cursor) -> Option<Cursor> {
+        let contents = self.lock();
+        let next = match contents.video {
+            true => contents.keyframe_from(edge.next)?,
+            false => (contents.end() > edge.next).then_some(edge.next)?,
+        };
+        Some(Cursor { next, phase: Phase::Fresh })
+    }
+
     /// What lies behind `cursor`, at most `max_units`, and moves it. A cursor whose place is gone, or that is more than `max_age` behind the
     /// newest access unit, is moved to the newest keyframe, never backwards. If its place is gone and the ring has no
     /// keyframe, the next one is waited for.
@@ -233,16 +253,21 @@ impl Ring {
         let _ = self.end.subscribe().wait_for(|&end| end > cursor.next).await;
     }
 
-    /// The first access unit of `track` at or behind `cursor`, for RTP-Info.
-    pub(crate) fn first_of_track(&self, cursor: Cursor, track: usize) -> Option<Arc<RingUnit>> {
+    /// The sequence number and the timestamp of the first packet of `track` that a reader at `cursor` gets, for RTP-Info; `None` for
+    /// what only what is still to come can tell.
+    pub(crate) fn first_packet(&self, cursor: Cursor, track: usize) -> (Option<u16>, Option<u32>) {
         let contents = self.lock();
-        let from = usize::try_from(cursor.next.checked_sub(contents.first)?).ok()?;
-        contents.units.iter().skip(from).find(|unit| unit.track == track).cloned()
-    }
-
-    /// The sequence number that the next packet of `track` has unless some are lost; `None` before its first.
-    pub(crate) fn next_sequence_number(&self, track: usize) -> Option<u16> {
-        self.lock().next_sequence_numbers.get(track).copied().flatten()
+        let from = match cursor.phase {
+            Phase::Fresh | Phase::Skipping if contents.video => contents.keyframe_from(cursor.next),
+            Phase::Fresh | Phase::Skipping | Phase::Playing => Some(cursor.next),
+        };
+        let Some(from) = from else { return (None, None) };
+        let from = usize::try_from(from.saturating_sub(contents.first)).unwrap_or(usize::MAX);
+        match contents.units.iter().skip(from).find(|unit| unit.track == track) {
+            Some(unit) => (Some(unit.first_sequence_number), Some(unit.rtp_timestamp)),
+            // What comes next has the next number, unless some are lost.
+            None => (contents.next_sequence_numbers.get(track).copied().flatten(), None),
+        }
     }
 
     /// Bytes of packets held now.

@@ -4,4 +4,5 @@ mod control;
 mod metrics;
 mod rtsp;
 mod slow;
+mod start;
 mod udp;

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Event, RtspError, ServerConfig,
+    Event, RtspError, ServerConfig, Wishes,
     codec::{Codec, Frame, Oversize, header},
     message::{
         METHODS, METHODS_OF_INIT, METHODS_OF_PLAYING, Method, Parsed, Request, Response, Status,
@@ -40,6 +40,8 @@ pub struct ServerConnection {
     peer: SocketAddr,
     codec: Codec,
     session: Option<Session>,
+    /// The path of the last DESCRIBE and what it asked for.
+    described: Option<(String, Wishes)>,
     pending: Option<Pending>,
     events: VecDeque<Event>,
     outputs: VecDeque<Bytes>,
@@ -73,6 +75,7 @@ impl ServerConnection {
             peer,
             codec: Codec::default(),
             session: None,
+            described: None,
             pending: None,
             events: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -258,9 +261,10 @@ impl ServerConnection {
             Method::Play => match &self.session {
                 None => Outcome::Refused(Status::MethodNotValidInThisState),
                 Some(session) => match session.is_meant(&target) {
-                    Ok(()) => {
-                        Outcome::Waits(Pending::Play { cseq: cseq.to_owned() }, session.play())
-                    }
+                    Ok(()) => Outcome::Waits(
+                        Pending::Play { cseq: cseq.to_owned() },
+                        session.play(&target),
+                    ),
                     Err(status) => Outcome::Refused(status),
                 },
             },
@@ -278,7 +282,7 @@ impl ServerConnection {
         }
     }
 
-    fn describe(&self, request: &Request, target: Target) -> Outcome {
+    fn describe(&mut self, request: &Request, target: Target) -> Outcome {
         if target.path.is_empty() {
             return Outcome::Refused(Status::NotFound);
         }
@@ -286,9 +290,12 @@ impl ServerConnection {
             return Outcome::Refused(Status::NotAcceptable);
         }
         let base = content_base(&request.url);
+        let wishes = Wishes::parse(&target.query);
+        self.described = Some((target.path.clone(), wishes));
         let event = Event::Describe {
             path: target.path,
             query: target.query,
+            wishes,
             user_agent: request.user_agent.clone(),
         };
         Outcome::Waits(Pending::Describe { cseq: request.cseq.clone(), base }, event)
@@ -317,6 +324,11 @@ impl ServerConnection {
         let new_session = self.session.is_none();
         if new_session {
             self.session = Some(Session::new(new_session_id(), target.path.clone()));
+        }
+        let described = self.described.as_ref().filter(|(path, _)| *path == target.path);
+        let described = described.map(|(_, wishes)| *wishes).unwrap_or_default();
+        if let Some(session) = &mut self.session {
+            session.wish(Wishes::parse(&target.query), described);
         }
         let event = Event::Setup {
             path: target.path,

@@ -9,12 +9,14 @@ mod message;
 mod session;
 mod transport;
 mod url;
+mod wishes;
 
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 
 pub use connection::ServerConnection;
+pub use wishes::{Start, Wishes};
 
 /// What a connection needs to know of its server.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub enum Event {
         path: String,
         /// The query of the URL, without `?`.
         query: String,
+        /// What the query asks for.
+        wishes: Wishes,
         /// User-Agent, may be empty.
         user_agent: String,
     },
@@ -77,6 +81,8 @@ pub enum Event {
     Play {
         /// The tracks that were set up, in their order.
         tracks: Vec<(usize, TrackTransport)>,
+        /// Where to start: as the query of its URL says, else that of the SETUPs, else that of the DESCRIBE before them.
+        start: Start,
     },
     /// PAUSE: stop sending. Answered already.
     Paused,

@@ -1,6 +1,8 @@
 //! The one session of a connection and what its requests may do (RFC 2326, A.2).
 
-use super::{Event, RtpInfo, TrackTransport, message::Status, transport::Choice, url::Target};
+use super::{
+    Event, RtpInfo, TrackTransport, Wishes, message::Status, transport::Choice, url::Target,
+};
 
 /// The tracks of one session; streams have two, the bound is for clients that ask for tracks that are not there.
 const MAX_TRACKS: usize = 16;
@@ -19,6 +21,8 @@ pub(super) struct Session {
     path: String,
     tracks: Vec<Track>,
     pub(super) state: State,
+    /// What its requests have asked for.
+    wishes: Wishes,
 }
 
 #[derive(Debug)]
@@ -32,7 +36,14 @@ struct Track {
 impl Session {
     /// A session with no track yet.
     pub(super) fn new(id: String, path: String) -> Self {
-        Self { id, path, tracks: Vec::new(), state: State::Ready }
+        let wishes = Wishes::default();
+        Self { id, path, tracks: Vec::new(), state: State::Ready, wishes }
+    }
+
+    /// Takes the wishes of SETUP; `described` are those of a DESCRIBE before it. Clients that resolve control URLs as RFC 3986 says lose
+    /// the query, so what was said once holds on.
+    pub(super) fn wish(&mut self, wishes: Wishes, described: Wishes) {
+        self.wishes = wishes.or(self.wishes).or(described);
     }
 
     /// Whether SETUP of a further track may go on.
@@ -65,8 +76,11 @@ impl Session {
     }
 
     /// The event of PLAY.
-    pub(super) fn play(&self) -> Event {
-        Event::Play { tracks: self.tracks.iter().map(|t| (t.index, t.transport)).collect() }
+    pub(super) fn play(&self, target: &Target) -> Event {
+        Event::Play {
+            tracks: self.tracks.iter().map(|t| (t.index, t.transport)).collect(),
+            start: Wishes::parse(&target.query).or(self.wishes).start.unwrap_or_default(),
+        }
     }
 
     /// The track whose RTCP comes on `channel`.

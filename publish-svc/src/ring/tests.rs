@@ -145,16 +145,57 @@ fn a_reader_too_far_behind_jumps_to_a_newer_keyframe_but_stays_in_the_newest_gop
 }
 
 #[test]
-fn the_first_unit_of_each_track_behind_a_cursor_is_found() {
+fn the_first_packet_of_each_track_behind_a_cursor_is_found() {
     let ring = ring(1 << 20, LONG);
     Feed::new().push(&ring, "aKvav");
     let cursor = ring.last_keyframe().unwrap();
-    assert_eq!(ring.first_of_track(cursor, 0).unwrap().first_sequence_number, 2);
-    assert_eq!(ring.first_of_track(cursor, 1).unwrap().first_sequence_number, 6);
-    assert!(ring.first_of_track(cursor, 2).is_none());
-    assert_eq!(ring.next_sequence_number(0), Some(10));
-    assert_eq!(ring.next_sequence_number(1), Some(8));
-    assert_eq!(ring.next_sequence_number(2), None);
+    assert_eq!(ring.first_packet(cursor, 0), (Some(2), Some(1)));
+    assert_eq!(ring.first_packet(cursor, 1), (Some(6), Some(3)));
+    assert_eq!(ring.first_packet(cursor, 2), (None, None));
+    let mut cursor = cursor;
+    ring.read(&mut cursor, 99, LONG);
+    assert_eq!(ring.first_packet(cursor, 0), (Some(10), None), "the number is that of the next");
+    assert_eq!(ring.first_packet(cursor, 1), (Some(8), None));
+}
+
+#[test]
+fn the_first_packet_is_not_known_before_the_keyframe_that_a_reader_waits_for() {
+    let ring = ring(1 << 20, LONG);
+    let mut feed = Feed::new();
+    feed.push(&ring, "Kva");
+    let cursor = ring.live_edge();
+    feed.push(&ring, "va");
+    assert_eq!([0, 1].map(|track| ring.first_packet(cursor, track)), [(None, None); 2]);
+    feed.push(&ring, "K");
+    assert_eq!(ring.first_packet(cursor, 0), (Some(10), Some(5)));
+    assert_eq!(ring.first_packet(cursor, 1), (Some(10), None));
+}
+
+#[test]
+fn a_reader_at_the_live_edge_starts_at_the_first_keyframe_that_comes() {
+    let ring = ring(1 << 20, LONG);
+    let mut feed = Feed::new();
+    feed.push(&ring, "Kva");
+    let edge = ring.live_edge();
+    assert_eq!(ring.next_keyframe(edge), None);
+    feed.push(&ring, "va");
+    assert_eq!(ring.next_keyframe(edge), None);
+    feed.push(&ring, "KvaKa");
+    let mut cursor = ring.next_keyframe(edge).unwrap();
+    assert_eq!(numbers(&ring.read(&mut cursor, 99, LONG)), [5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_reader_at_the_live_edge_of_a_stream_without_video_starts_at_the_next_sound() {
+    let ring = ring(1 << 20, LONG);
+    let mut feed = Feed::new();
+    feed.push(&ring, "aa");
+    let edge = ring.live_edge();
+    assert_eq!(ring.next_keyframe(edge), None);
+    feed.push(&ring, "aa");
+    let mut cursor = ring.next_keyframe(edge).unwrap();
+    assert_eq!(ring.first_packet(cursor, 1), (Some(4), Some(2)));
+    assert_eq!(numbers(&ring.read(&mut cursor, 99, LONG)), [2, 3]);
 }
 
 #[test]

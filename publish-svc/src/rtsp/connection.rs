@@ -1,20 +1,20 @@
 //! One RTSP connection: the task that owns its socket, its session and its place in the ring.
 
+mod requests;
+mod waiting;
+
 use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use media::{
     StreamKey,
-    rtsp::{Event, Refusal, ServerConfig, ServerConnection, TrackTransport},
+    rtsp::{ServerConfig, ServerConnection},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,11 +32,14 @@ use super::{
 };
 use crate::{
     metrics::Counted,
-    stream::{PublishedStream, ReaderDescription, ReaderEntry, ReaderGuard},
+    stream::{PublishedStream, ReaderDescription, ReaderGuard},
 };
+use waiting::{Ready, Waiting};
 
 /// Room for one read of the socket.
 const READ_BYTES: usize = 4096;
+/// What is read at the most while a request waits: what the connection may leave unread (a header block, a body and a frame header), and a read.
+const MAX_INPUT: usize = (16 << 10) + (64 << 10) + READ_BYTES;
 /// Interleaved buffers that wait to be written before no more is taken from the ring: one batch.
 const MAX_WAITING: usize = 32;
 /// How often timeouts are looked at.
@@ -54,6 +57,8 @@ pub(super) struct Connection {
     input: BytesMut,
     output: VecDeque<Bytes>,
     session: Option<Session>,
+    /// The request that waits for its answer.
+    waiting: Option<Waiting>,
     played: Option<Played>,
     /// When the peer was last heard of, or took what it was sent.
     heard: Heard,
@@ -84,6 +89,7 @@ struct Played {
 enum Wake {
     Read(io::Result<usize>),
     Written(io::Result<usize>),
+    Answer(Ready),
     Media,
     Report,
     Tick,
@@ -113,6 +119,7 @@ impl Connection {
             input: BytesMut::with_capacity(READ_BYTES),
             output: VecDeque::new(),
             session: None,
+            waiting: None,
             played: None,
             heard: Arc::new(Mutex::new(Instant::now())),
             stuck_since: None,
@@ -127,7 +134,7 @@ impl Connection {
     pub(super) async fn run(mut self) {
         let why = loop {
             let wake = self.wake().await;
-            if let Some(why) = self.handle(wake).await {
+            if let Some(why) = self.handle(wake) {
                 break why;
             }
         };
@@ -170,10 +177,18 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        let waiting = self.output.front().cloned();
+        let waiting = &mut self.waiting;
+        let read_on = waiting.is_none() || self.input.len() < MAX_INPUT;
+        let answer = async {
+            match waiting {
+                Some(waiting) => waiting.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        let unsent = self.output.front().cloned();
         let writing = &mut self.writing;
         let write = async {
-            match &waiting {
+            match &unsent {
                 Some(bytes) => writing.write(bytes).await,
                 None => std::future::pending().await,
             }
@@ -182,7 +197,8 @@ impl Connection {
             biased;
             () = self.shared.shutdown.draining().cancelled() => Wake::End(Closed::ServerStops),
             () = ended => Wake::End(Closed::StreamEnded),
-            read = self.reading.read_buf(&mut self.input) => Wake::Read(read),
+            ready = answer => Wake::Answer(ready),
+            read = self.reading.read_buf(&mut self.input), if read_on => Wake::Read(read),
             written = write => Wake::Written(written),
             () = report => Wake::Report,
             () = media => Wake::Media,
@@ -191,14 +207,24 @@ impl Connection {
     }
 
     /// Why the connection ends, if it does.
-    async fn handle(&mut self, wake: Wake) -> Option<Closed> {
+    fn handle(&mut self, wake: Wake) -> Option<Closed> {
         match wake {
             Wake::End(why) => return Some(why),
             Wake::Read(Ok(0)) => return Some(Closed::ByReader),
             Wake::Read(Err(_)) | Wake::Written(Err(_)) => return Some(Closed::Broken),
             Wake::Read(Ok(_)) => {
                 self.hear();
-                if let Err(error) = self.requests().await {
+                if let Err(error) = self.requests() {
+                    tracing::debug!(%error, "no RTSP");
+                    return Some(Closed::Protocol);
+                }
+            }
+            Wake::Answer(ready) => {
+                self.waiting = None;
+                // It has said nothing since only as it waited for us.
+                self.hear();
+                self.answer(ready);
+                if let Err(error) = self.requests() {
                     tracing::debug!(%error, "no RTSP");
                     return Some(Closed::Protocol);
                 }
@@ -247,13 +273,13 @@ impl Connection {
             return Some(Closed::TakesNothing);
         }
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.elapsed() > config.session_timeout {
+        if self.waiting.is_none() && heard.elapsed() > config.session_timeout {
             return Some(Closed::TimedOut);
         }
         (self.machine.wants_close() && self.output.is_empty()).then_some(Closed::Done)
     }
 
-    async fn requests(&mut self) -> Result<(), media::rtsp::RtspError> {
+    fn requests(&mut self) -> Result<(), media::rtsp::RtspError> {
         loop {
             let before = self.input.len();
             let mut new_session_id = || format!("{:032x}", rand::random::<u128>());
@@ -261,12 +287,9 @@ impl Connection {
             let mut events = false;
             while let Some(event) = self.machine.poll_event() {
                 events = true;
-                self.event(event).await;
+                self.event(event);
             }
-            while let Some(response) = self.machine.poll_output() {
-                self.shared.metrics.respond(status_of(&response));
-                self.output.push_back(response);
-            }
+            self.responses();
             read?;
             if !events && self.input.len() == before {
                 return Ok(());
@@ -274,138 +297,17 @@ impl Connection {
         }
     }
 
-    async fn event(&mut self, event: Event) {
-        match event {
-            Event::Describe { path, .. } => {
-                let answer = self.describe(&path).await;
-                self.machine.answer_describe(answer);
-            }
-            Event::Setup { path, track, transport, user_agent, .. } => {
-                let answer = self.setup(&path, track, transport, user_agent).await;
-                self.machine.answer_setup(answer);
-            }
-            Event::Play { tracks } => self.play(tracks).await,
-            Event::Paused => {
-                if let Some(session) = &mut self.session {
-                    session.playback = None;
-                    session.reader.set_playing(false);
-                }
-            }
-            Event::TornDown => self.end_session(),
-            Event::Rtcp(_, compound) => {
-                if media::rtcp::parse_compound(&compound).is_err() {
-                    tracing::debug!("an interleaved frame that is no RTCP");
-                }
-            }
+    fn responses(&mut self) {
+        while let Some(response) = self.machine.poll_output() {
+            self.shared.metrics.respond(status_of(&response));
+            self.output.push_back(response);
         }
-    }
-
-    fn end_session(&mut self) {
-        if let Some(Session { stream, reader, .. }) = self.session.take() {
-            let packets = reader.packets_sent.load(Ordering::Relaxed);
-            let skips = reader.skips.load(Ordering::Relaxed);
-            let (stream, udp) = (stream.key.clone(), reader.udp);
-            self.played = Some(Played { stream, udp, packets, skips });
-        }
-    }
-
-    fn find(&self, path: &str) -> Result<Arc<PublishedStream>, Refusal> {
-        let key = StreamKey::parse(path).map_err(|_| Refusal::NotFound)?;
-        self.shared.streams.stream(&key).ok_or(Refusal::NotFound)
-    }
-
-    /// The description, waited for while the stream is starting.
-    async fn described(&self, stream: &PublishedStream) -> Result<Arc<ReaderDescription>, Refusal> {
-        let mut description = stream.description.subscribe();
-        tokio::select! {
-            biased;
-            known = description.wait_for(Option::is_some) => match known {
-                Ok(description) => description.clone().ok_or(Refusal::Unavailable),
-                Err(_) => Err(Refusal::Unavailable),
-            },
-            () = stream.ended.cancelled() => Err(Refusal::NotFound),
-            () = self.shared.shutdown.draining().cancelled() => Err(Refusal::Unavailable),
-            () = tokio::time::sleep(self.shared.config.describe_wait) => Err(Refusal::Unavailable),
-        }
-    }
-
-    async fn describe(&self, path: &str) -> Result<String, Refusal> {
-        let stream = self.find(path)?;
-        let description = self.described(&stream).await?;
-        let local = self.writing.local_addr().map_err(|_| Refusal::Internal)?;
-        Ok(description.sdp(local.ip().to_canonical()))
-    }
-
-    async fn setup(
-        &mut self,
-        path: &str,
-        track: Option<usize>,
-        transport: TrackTransport,
-        user_agent: String,
-    ) -> Result<u32, Refusal> {
-        let stream = self.find(path)?;
-        let description = self.described(&stream).await?;
-        let tracks = &description.description.tracks;
-        let index = match track {
-            Some(index) => index,
-            None if tracks.len() == 1 => 0,
-            None => return Err(Refusal::AggregateNotAllowed),
-        };
-        let ssrc = tracks.get(index).ok_or(Refusal::NotFound)?.ssrc.unwrap_or_default();
-        if self.session.is_none() {
-            let udp = matches!(transport, TrackTransport::Udp { .. });
-            let entry = ReaderEntry {
-                id: self.shared.next_reader_id(),
-                peer: self.peer,
-                user_agent,
-                udp,
-                connected_at: SystemTime::now(),
-                playing: AtomicBool::new(false),
-                packets_sent: AtomicU32::new(0),
-                skips: AtomicU32::new(0),
-                access_units_skipped: AtomicU32::new(0),
-            };
-            let reader = stream.readers.add(entry);
-            self.session = Some(Session {
-                stream,
-                description,
-                reader,
-                playback: None,
-                listening: Vec::new(),
-            });
-        }
-        if let (TrackTransport::Udp { rtcp, .. }, Some(session)) = (transport, &mut self.session) {
-            let listening = UdpPorts::listen(&self.shared, rtcp, self.heard.clone());
-            session.listening.push(listening);
-        }
-        Ok(ssrc)
-    }
-
-    async fn play(&mut self, tracks: Vec<(usize, TrackTransport)>) {
-        let Some(session) = &mut self.session else {
-            self.machine.answer_play(Err(Refusal::Internal));
-            return;
-        };
-        if let Some(playback) = &session.playback {
-            // Playing already: nothing changes.
-            self.machine.answer_play(Ok(playback.rtp_info()));
-            return;
-        }
-        let playback = Playback::start(
-            self.shared.clone(),
-            session.stream.clone(),
-            session.description.clone(),
-            &tracks,
-            &session.reader,
-        )
-        .await;
-        self.machine.answer_play(Ok(playback.rtp_info()));
-        session.playback = Some(playback);
-        session.reader.set_playing(true);
     }
 
     /// BYE to who plays, and what still waits; bounded in time.
     async fn last_words(&mut self) {
+        self.abandon();
+        self.responses();
         if let Some(Session { playback: Some(playback), .. }) = &self.session {
             playback.bye(&mut self.output);
         }

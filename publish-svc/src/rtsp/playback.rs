@@ -58,31 +58,14 @@ pub(super) struct Playback {
 }
 
 impl Playback {
-    /// Starts at the last keyframe; where there is none yet, at the next, which is waited for as long as DESCRIBE waits and the stream lives.
-    pub(super) async fn start(
+    /// Sends these tracks from that place on.
+    pub(super) fn new(
         shared: Arc<Shared>,
         stream: Arc<PublishedStream>,
         description: Arc<ReaderDescription>,
-        tracks: &[(usize, TrackTransport)],
+        (tracks, cursor): (&[(usize, TrackTransport)], Cursor),
         reader: &ReaderGuard,
     ) -> Self {
-        let found = async {
-            loop {
-                // Taken first, so that no push in between is slept through.
-                let edge = stream.ring.live_edge();
-                if let Some(cursor) = stream.ring.last_keyframe() {
-                    return cursor;
-                }
-                stream.ring.wait(edge).await;
-            }
-        };
-        let cursor = tokio::select! {
-            biased;
-            cursor = found => cursor,
-            () = stream.ended.cancelled() => stream.ring.live_edge(),
-            () = shared.shutdown.draining().cancelled() => stream.ring.live_edge(),
-            () = tokio::time::sleep(shared.config.describe_wait) => stream.ring.live_edge(),
-        };
         let tracks = tracks
             .iter()
             .map(|&(index, transport)| Track { index, transport, packets: 0, octets: 0 })
@@ -106,15 +89,9 @@ impl Playback {
     /// RTP-Info: the first packet of each track that the reader will get.
     pub(super) fn rtp_info(&self) -> Vec<RtpInfo> {
         let info = |track: &Track| {
-            let first = self.stream.ring.first_of_track(self.cursor, track.index);
-            RtpInfo {
-                track: track.index,
-                sequence_number: first
-                    .as_ref()
-                    .map(|unit| unit.first_sequence_number)
-                    .or_else(|| self.stream.ring.next_sequence_number(track.index)),
-                rtp_timestamp: first.map(|unit| unit.rtp_timestamp),
-            }
+            let (sequence_number, rtp_timestamp) =
+                self.stream.ring.first_packet(self.cursor, track.index);
+            RtpInfo { track: track.index, sequence_number, rtp_timestamp }
         };
         self.tracks.iter().map(info).collect()
     }

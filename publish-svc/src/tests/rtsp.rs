@@ -8,10 +8,10 @@ use proto::v1;
 use crate::testing::{Bench, Item, Reader, Sender, Source, Track, by_hand, config, mark};
 
 /// Longer than any test: what waits for it is woken by something else, or never.
-const FOR_EVER: Duration = Duration::from_secs(3600);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// A service with a stream "a" that lives, and its sender.
-async fn live(config: svc_core::config::Config, source: &mut Source) -> (Bench, Sender) {
+pub(super) async fn live(config: svc_core::config::Config, source: &mut Source) -> (Bench, Sender) {
     let mut bench = Bench::start(config).await;
     let sender = bench.start_by_hand("a", source).await;
     for track in [Track::Video, Track::Audio] {
@@ -24,12 +24,12 @@ async fn live(config: svc_core::config::Config, source: &mut Source) -> (Bench, 
 }
 
 /// What was sent before has been read: it came before what is answered here.
-async fn read_by_now(bench: &Bench) {
+pub(super) async fn read_by_now(bench: &Bench) {
     assert_eq!(bench.reader("a").await.ask("OPTIONS", "", "").await.status, 200);
 }
 
 /// The RTP-Info entry of a track: sequence number and timestamp.
-fn rtp_info(header: &str, track: usize) -> (u16, u32) {
+pub(super) fn rtp_info(header: &str, track: usize) -> (u16, u32) {
     let entry = header.split(',').find(|entry| entry.contains(&format!("trackID={track}")));
     let value = |name: &str| {
         let mut parts = entry.unwrap().split(';');

@@ -4,11 +4,12 @@ mod dialogs;
 mod input;
 mod states;
 mod statuses;
+mod wishes;
 
 use std::time::Duration;
 
 use super::*;
-use crate::rtsp::{Refusal, RtpInfo, TrackTransport};
+use crate::rtsp::{Refusal, RtpInfo, Start, TrackTransport};
 
 /// The only stream that the shell serves; it has two tracks.
 const CAM: &str = "rtsp://192.0.2.1:8554/cam";
@@ -160,7 +161,7 @@ impl Reader {
                     _ => Err(Refusal::NotFound),
                 });
             }
-            Event::Play { tracks } => {
+            Event::Play { tracks, .. } => {
                 let infos = tracks.iter().map(|&(track, _)| RtpInfo {
                     track,
                     sequence_number: Some(100 + track as u16),

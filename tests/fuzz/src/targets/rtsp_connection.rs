@@ -143,7 +143,7 @@ impl Shell {
                 }
                 self.connection.answer_setup(refusal.map_or(Ok(self.asked), Err));
             }
-            Event::Play { tracks } => {
+            Event::Play { tracks, .. } => {
                 assert!((1..=MAX_TRACKS).contains(&tracks.len()));
                 let info = |&(track, _): &(usize, TrackTransport)| RtpInfo {
                     track,

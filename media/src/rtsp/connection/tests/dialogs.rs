@@ -27,8 +27,12 @@ fn describe_is_answered_with_the_sdp_and_the_base_of_its_controls() {
     assert_eq!(answer.header("Content-Length"), Some("12"));
     assert_eq!(answer.header("Session"), None);
     assert_eq!(answer.body(), SDP);
-    let asked =
-        Event::Describe { path: "cam".into(), query: "token=x".into(), user_agent: "VLC".into() };
+    let asked = Event::Describe {
+        path: "cam".into(),
+        query: "token=x".into(),
+        wishes: Wishes::default(),
+        user_agent: "VLC".into(),
+    };
     assert_eq!(reader.events(), [asked]);
 }
 
@@ -62,7 +66,7 @@ fn a_tcp_reader_is_served_from_setup_to_teardown() {
 
     assert_eq!(reader.ask("PLAY", CAM, &[session, "Range: npt=0-"]).code(), 200);
     let tracks = vec![(0, transports[0]), (1, transports[1])];
-    assert_eq!(reader.events(), [Event::Play { tracks }]);
+    assert_eq!(reader.events(), [Event::Play { tracks, start: Start::LastKeyframe }]);
 
     assert_eq!(reader.ask("PAUSE", CAM, &[session]).header("Session"), Some("s1;timeout=60"));
     assert_eq!(reader.events(), [Event::Paused]);

@@ -24,7 +24,7 @@ fn transport(rtp: u8) -> TrackTransport {
 }
 
 fn play_of_track_0() -> Event {
-    Event::Play { tracks: vec![(0, transport(0))] }
+    Event::Play { tracks: vec![(0, transport(0))], start: Start::LastKeyframe }
 }
 
 #[test]
@@ -58,7 +58,10 @@ fn setup_in_ready_adds_a_track() {
     assert!(matches!(events[..], [Event::Setup { new_session: false, track: Some(1), .. }]));
     assert_eq!(code, 200);
     let tracks = vec![(0, transport(0)), (1, transport(2))];
-    assert_eq!(cell(&mut reader, "PLAY", &[]), (200, vec![Event::Play { tracks }], true));
+    assert_eq!(
+        cell(&mut reader, "PLAY", &[]),
+        (200, vec![Event::Play { tracks, start: Start::LastKeyframe }], true)
+    );
 }
 
 #[test]
@@ -120,7 +123,10 @@ fn the_url_of_a_track_or_of_the_server_means_the_whole_session() {
             assert_eq!(reader.ask(method, url, &[]).code(), 200, "{method} {url}");
         }
         let tracks = vec![(0, transport(0)), (1, transport(2))];
-        assert_eq!(reader.events(), [Event::Play { tracks }, Event::Paused, Event::TornDown]);
+        assert_eq!(
+            reader.events(),
+            [Event::Play { tracks, start: Start::LastKeyframe }, Event::Paused, Event::TornDown]
+        );
     }
 }
 

@@ -1,0 +1,146 @@
+//! The answers to a reader's requests.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::SystemTime,
+};
+
+use media::rtsp::{Event, Refusal, Start, TrackTransport};
+
+use super::{
+    Connection, Played, Session,
+    waiting::{self, Found, Ready, SetUp},
+};
+use crate::{
+    rtsp::{playback::Playback, udp::UdpPorts},
+    stream::ReaderEntry,
+};
+
+impl Connection {
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Describe { path, .. } => {
+                self.waiting = Some(waiting::describe(self.shared.clone(), path));
+            }
+            Event::Setup { path, track, transport, user_agent, .. } => {
+                let asked = SetUp { track, transport, user_agent };
+                self.waiting = Some(waiting::set_up(self.shared.clone(), path, asked));
+            }
+            Event::Play { tracks, start } => self.play(tracks, start),
+            Event::Paused => {
+                if let Some(session) = &mut self.session {
+                    session.playback = None;
+                    session.reader.set_playing(false);
+                }
+            }
+            Event::TornDown => self.end_session(),
+            Event::Rtcp(_, compound) => {
+                if media::rtcp::parse_compound(&compound).is_err() {
+                    tracing::debug!("an interleaved frame that is no RTCP");
+                }
+            }
+        }
+    }
+
+    /// Answers the request that has waited.
+    pub(super) fn answer(&mut self, ready: Ready) {
+        match ready {
+            Ready::Describe(found) => {
+                let sdp = found.and_then(|(_, description)| {
+                    let local = self.writing.local_addr().map_err(|_| Refusal::Internal)?;
+                    Ok(description.sdp(local.ip().to_canonical()))
+                });
+                self.machine.answer_describe(sdp);
+            }
+            Ready::SetUp(asked, found) => {
+                let answer = found.and_then(|found| self.set_up(asked, found));
+                self.machine.answer_setup(answer);
+            }
+            Ready::Play(tracks, cursor) => {
+                let Some(session) = &mut self.session else {
+                    self.machine.answer_play(Err(Refusal::Internal));
+                    return;
+                };
+                let (shared, reader) = (self.shared.clone(), &session.reader);
+                let (stream, description) = (session.stream.clone(), session.description.clone());
+                let playback =
+                    Playback::new(shared, stream, description, (&tracks, cursor), reader);
+                self.machine.answer_play(Ok(playback.rtp_info()));
+                session.playback = Some(playback);
+                session.reader.set_playing(true);
+            }
+        }
+    }
+
+    /// Refuses the request that waits, if one does, as the connection ends.
+    pub(super) fn abandon(&mut self) {
+        if self.waiting.take().is_some() {
+            self.machine.answer_describe(Err(Refusal::Unavailable));
+            self.machine.answer_setup(Err(Refusal::Unavailable));
+            self.machine.answer_play(Err(Refusal::Unavailable));
+        }
+    }
+
+    fn set_up(&mut self, asked: SetUp, found: Found) -> Result<u32, Refusal> {
+        let (stream, description) = found;
+        let tracks = &description.description.tracks;
+        let index = match asked.track {
+            Some(index) => index,
+            None if tracks.len() == 1 => 0,
+            None => return Err(Refusal::AggregateNotAllowed),
+        };
+        let ssrc = tracks.get(index).ok_or(Refusal::NotFound)?.ssrc.unwrap_or_default();
+        if self.session.is_none() {
+            let udp = matches!(asked.transport, TrackTransport::Udp { .. });
+            let entry = ReaderEntry {
+                id: self.shared.next_reader_id(),
+                peer: self.peer,
+                user_agent: asked.user_agent,
+                udp,
+                connected_at: SystemTime::now(),
+                playing: AtomicBool::new(false),
+                packets_sent: AtomicU32::new(0),
+                skips: AtomicU32::new(0),
+                access_units_skipped: AtomicU32::new(0),
+            };
+            let reader = stream.readers.add(entry);
+            self.session = Some(Session {
+                stream,
+                description,
+                reader,
+                playback: None,
+                listening: Vec::new(),
+            });
+        }
+        if let (TrackTransport::Udp { rtcp, .. }, Some(session)) =
+            (asked.transport, &mut self.session)
+        {
+            let listening = UdpPorts::listen(&self.shared, rtcp, self.heard.clone());
+            session.listening.push(listening);
+        }
+        Ok(ssrc)
+    }
+
+    fn play(&mut self, tracks: Vec<(usize, TrackTransport)>, start: Start) {
+        let Some(session) = &self.session else {
+            self.machine.answer_play(Err(Refusal::Internal));
+            return;
+        };
+        if let Some(playback) = &session.playback {
+            // Playing already: nothing changes.
+            self.machine.answer_play(Ok(playback.rtp_info()));
+            return;
+        }
+        let (shared, stream) = (self.shared.clone(), session.stream.clone());
+        self.waiting = Some(waiting::play(shared, stream, tracks, start));
+    }
+
+    pub(super) fn end_session(&mut self) {
+        if let Some(Session { stream, reader, .. }) = self.session.take() {
+            let packets = reader.packets_sent.load(Ordering::Relaxed);
+            let skips = reader.skips.load(Ordering::Relaxed);
+            let (stream, udp) = (stream.key.clone(), reader.udp);
+            self.played = Some(Played { stream, udp, packets, skips });
+        }
+    }
+}

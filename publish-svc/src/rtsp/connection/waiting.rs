@@ -1,0 +1,95 @@
+//! What a request may have to wait for. The connection goes on meanwhile: media flows, and a client that hangs up is noticed.
+
+use std::{pin::Pin, sync::Arc};
+
+use media::{
+    StreamKey,
+    rtsp::{Refusal, Start, TrackTransport},
+};
+
+use super::Shared;
+use crate::{
+    ring::Cursor,
+    stream::{PublishedStream, ReaderDescription},
+};
+
+/// A request that waits.
+pub(super) type Waiting = Pin<Box<dyn Future<Output = Ready> + Send>>;
+
+/// A stream and what readers are told of it.
+pub(super) type Found = (Arc<PublishedStream>, Arc<ReaderDescription>);
+
+/// A request that can be answered.
+pub(super) enum Ready {
+    /// DESCRIBE.
+    Describe(Result<Found, Refusal>),
+    /// SETUP.
+    SetUp(SetUp, Result<Found, Refusal>),
+    /// PLAY: the tracks, and where the reader starts.
+    Play(Vec<(usize, TrackTransport)>, Cursor),
+}
+
+/// What SETUP asks for.
+pub(super) struct SetUp {
+    pub(super) track: Option<usize>,
+    pub(super) transport: TrackTransport,
+    pub(super) user_agent: String,
+}
+
+/// DESCRIBE.
+pub(super) fn describe(shared: Arc<Shared>, path: String) -> Waiting {
+    Box::pin(async move { Ready::Describe(find(&shared, &path).await) })
+}
+
+/// SETUP.
+pub(super) fn set_up(shared: Arc<Shared>, path: String, asked: SetUp) -> Waiting {
+    Box::pin(async move { Ready::SetUp(asked, find(&shared, &path).await) })
+}
+
+/// PLAY.
+pub(super) fn play(
+    shared: Arc<Shared>,
+    stream: Arc<PublishedStream>,
+    tracks: Vec<(usize, TrackTransport)>,
+    start: Start,
+) -> Waiting {
+    Box::pin(async move { Ready::Play(tracks, place(&shared, &stream, start).await) })
+}
+
+/// The stream with its description, which is waited for while the stream is starting.
+async fn find(shared: &Shared, path: &str) -> Result<Found, Refusal> {
+    let key = StreamKey::parse(path).map_err(|_| Refusal::NotFound)?;
+    let stream = shared.streams.stream(&key).ok_or(Refusal::NotFound)?;
+    let mut description = stream.description.subscribe();
+    let known = tokio::select! {
+        biased;
+        known = description.wait_for(Option::is_some) => known.ok().and_then(|known| known.clone()),
+        () = stream.ended.cancelled() => return Err(Refusal::NotFound),
+        () = tokio::time::sleep(shared.config.describe_wait) => None,
+    };
+    Ok((stream, known.ok_or(Refusal::Unavailable)?))
+}
+
+/// Where a reader starts. The keyframe is waited for as long as DESCRIBE waits; then what is still to come begins with one.
+async fn place(shared: &Shared, stream: &PublishedStream, start: Start) -> Cursor {
+    let edge = stream.ring.live_edge();
+    let keyframe = async {
+        loop {
+            // Taken first, so that no push in between is slept through.
+            let seen = stream.ring.live_edge();
+            let keyframe = match start {
+                Start::LastKeyframe => stream.ring.last_keyframe(),
+                Start::NextKeyframe => stream.ring.next_keyframe(edge),
+            };
+            if let Some(cursor) = keyframe {
+                return cursor;
+            }
+            stream.ring.wait(seen).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        cursor = keyframe => cursor,
+        () = tokio::time::sleep(shared.config.describe_wait) => edge,
+    }
+}
