@@ -55,6 +55,9 @@ pub(crate) struct Instruments {
     pub(crate) strange_rtcp: Counter,
     /// RTP runs that a UDP reader could not be sent.
     pub(crate) unsent: Counter,
+    /// DESCRIBEs that were refused since too many wait for a publisher.
+    pub(crate) waiters_refused: Counter,
+    waiters: Gauge,
     connections: Gauge,
     accepted: Counter,
     readers: Family<TransportLabel, Gauge>,
@@ -97,6 +100,10 @@ impl Instruments {
             r.register("publish_rtsp_turned_away", help, i.turned_away);
             r.register("publish_rtsp_closed", "RTSP connections closed, by reason", i.closed);
             r.register("publish_rtsp_responses", "RTSP responses, by status", i.responses);
+            let help = "DESCRIBEs that wait for a publisher";
+            r.register("publish_rtsp_waiters", help, i.waiters);
+            let help = "DESCRIBEs refused since too many wait for a publisher";
+            r.register("publish_rtsp_waiters_refused", help, i.waiters_refused);
             r.register("publish_readers", "Readers that play", i.readers);
             r.register("publish_reader_packets", "RTP packets sent to readers", i.reader_packets);
             r.register("publish_reader_skips", "Skips of readers that were too slow", i.skips);
@@ -139,6 +146,11 @@ impl Instruments {
     /// A reader plays by a transport.
     pub(crate) fn play(&self, udp: bool) -> Counted {
         Counted::new(self.readers.get_or_create_owned(&transport(udp)))
+    }
+
+    /// A DESCRIBE waits for a publisher.
+    pub(crate) fn wait(&self) -> Counted {
+        Counted::new(self.waiters.clone())
     }
 
     /// A connection is there.

@@ -144,4 +144,6 @@ impl Drop for ReaderGuard {
 pub(crate) trait StreamSource: Send + Sync + 'static {
     /// The stream, if the node has it.
     fn stream(&self, key: &StreamKey) -> Option<Arc<PublishedStream>>;
+    /// Told at each change of what [`Self::stream`] gives.
+    fn changes(&self) -> watch::Receiver<u64>;
 }

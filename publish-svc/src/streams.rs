@@ -147,4 +147,8 @@ impl StreamSource for Streams {
     fn stream(&self, key: &StreamKey) -> Option<Arc<PublishedStream>> {
         self.lock().get(key).map(|entry| entry.published.clone())
     }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
 }

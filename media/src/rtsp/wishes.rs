@@ -3,9 +3,18 @@
 //! | query | what it asks for |
 //! | --- | --- |
 //! | `start=keyframe` | to start at the last keyframe, which has been already: a picture at once. The default |
+//! | `wait` | DESCRIBE of a stream that is not there to wait for it, for 15 s |
+//! | `wait=20s` | the same for so long (`s`, `ms`, `m`, without a unit seconds), a minute at the most; `wait=0`: not at all |
 //! | `start=live` | to start at the next keyframe, which is still to come: nothing old is sent |
 //!
 //! What is not understood changes nothing, as queries also carry what other servers and proxies want to know.
+
+use std::time::Duration;
+
+/// `wait` alone: some seconds to start a publisher in, and less than clients wait for an answer (GStreamer: 20 s).
+const USUAL_WAIT: Duration = Duration::from_secs(15);
+/// What `wait` is cut to: an answer after that finds no client any more.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Where a reader starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,6 +31,8 @@ pub enum Start {
 pub struct Wishes {
     /// `start`.
     pub start: Option<Start>,
+    /// `wait`, in its bounds.
+    pub wait: Option<Duration>,
 }
 
 impl Wishes {
@@ -30,12 +41,11 @@ impl Wishes {
         let mut wishes = Self::default();
         for part in query.split('&') {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            if name == "start" {
-                wishes.start = match value {
-                    "live" => Some(Start::NextKeyframe),
-                    "keyframe" => Some(Start::LastKeyframe),
-                    _ => wishes.start,
-                };
+            match (name, value) {
+                ("start", "live") => wishes.start = Some(Start::NextKeyframe),
+                ("start", "keyframe") => wishes.start = Some(Start::LastKeyframe),
+                ("wait", value) => wishes.wait = wait(value).or(wishes.wait),
+                (_, _) => {}
             }
         }
         wishes
@@ -43,8 +53,24 @@ impl Wishes {
 
     /// These; where they say nothing, what was said `before`.
     pub(super) fn or(self, before: Self) -> Self {
-        Self { start: self.start.or(before.start) }
+        Self { start: self.start.or(before.start), wait: self.wait.or(before.wait) }
     }
+}
+
+fn wait(value: &str) -> Option<Duration> {
+    if value.is_empty() {
+        return Some(USUAL_WAIT);
+    }
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let milliseconds: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    let number: u32 = number.parse().ok()?;
+    Some(Duration::from_millis(u64::from(number) * milliseconds).min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -65,6 +91,33 @@ mod tests {
             ("start=live&start=then", Some(Start::NextKeyframe)),
         ] {
             assert_eq!(Wishes::parse(query).start, start, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_query_says_how_long_to_wait_and_no_longer_than_the_bound() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        for (query, wait) in [
+            ("", None),
+            ("waiting", None),
+            ("wait=x", None),
+            ("wait=s", None),
+            ("wait=-1", None),
+            ("wait=1h", None),
+            ("wait=99999999999", None),
+            ("wait", seconds(15)),
+            ("wait=", seconds(15)),
+            ("x&wait&start=live", seconds(15)),
+            ("wait=20s", seconds(20)),
+            ("wait=20", seconds(20)),
+            ("wait=1m", seconds(60)),
+            ("wait=61s", seconds(60)),
+            ("wait=4294967295m", seconds(60)),
+            ("wait=0", seconds(0)),
+            ("wait=250ms", Some(Duration::from_millis(250))),
+            ("wait=3&wait=x", seconds(3)),
+        ] {
+            assert_eq!(Wishes::parse(query).wait, wait, "{query}");
         }
     }
 

@@ -64,6 +64,9 @@ pub(crate) struct Shared {
     config: RtspConfig,
     streams: Arc<dyn StreamSource>,
     udp: Option<UdpPorts>,
+    /// DESCRIBEs that may wait for a publisher at one time: half of the connections, so that the other half is left to streams that are
+    /// there.
+    waiters: Semaphore,
     next_reader: AtomicU64,
     shutdown: Shutdown,
     metrics: Instruments,
@@ -103,11 +106,13 @@ impl Server {
 
     /// Serves until the drain begins; each connection then ends by itself, with BYE to who plays.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let room = Arc::new(Semaphore::new(self.config.max_connections));
+        let max_connections = self.config.max_connections;
+        let room = Arc::new(Semaphore::new(max_connections));
         let shared = Arc::new(Shared {
             config: self.config,
             streams: self.streams,
             udp: self.sockets.udp,
+            waiters: Semaphore::new(max_connections.div_ceil(2)),
             next_reader: AtomicU64::new(1),
             shutdown: shutdown.clone(),
             metrics: self.metrics,

@@ -253,6 +253,11 @@ pub const KEYS: &[Key] = &[
         "How long DESCRIBE waits for the codec headers of a stream that is starting"
     ),
     key!(
+        rtsp.wait_for_publisher,
+        Rule::Time(Duration::ZERO..=Duration::from_secs(60)),
+        "How long DESCRIBE waits for a stream that the node does not have, instead of 404. `?wait=` in the URL goes over it"
+    ),
+    key!(
         rtsp.write_timeout,
         PATIENCE,
         "A reader to which nothing could be written for so long is dropped"

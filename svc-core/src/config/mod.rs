@@ -161,6 +161,8 @@ pub struct RtspConfig {
     pub sender_report_interval: Duration,
     /// How long DESCRIBE waits for the codec headers of a stream that is starting. 2 s
     pub describe_wait: Duration,
+    /// How long DESCRIBE waits for a stream that the node does not have; zero: not at all. 0 s
+    pub wait_for_publisher: Duration,
     /// A reader to which nothing could be written for so long is dropped. 10 s
     pub write_timeout: Duration,
     /// How old what a reader is sent may be before it skips to the newest keyframe. 5 s
@@ -273,6 +275,7 @@ impl Default for RtspConfig {
             session_timeout: Duration::from_secs(60),
             sender_report_interval: Duration::from_secs(5),
             describe_wait: Duration::from_secs(2),
+            wait_for_publisher: Duration::ZERO,
             write_timeout: Duration::from_secs(10),
             max_reader_age: Duration::from_secs(5),
         }

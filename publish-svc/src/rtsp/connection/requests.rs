@@ -19,8 +19,8 @@ use crate::{
 impl Connection {
     pub(super) fn event(&mut self, event: Event) {
         match event {
-            Event::Describe { path, .. } => {
-                self.waiting = Some(waiting::describe(self.shared.clone(), path));
+            Event::Describe { path, wishes, .. } => {
+                self.waiting = Some(waiting::describe(self.shared.clone(), path, wishes));
             }
             Event::Setup { path, track, transport, user_agent, .. } => {
                 let asked = SetUp { track, transport, user_agent };

@@ -1,11 +1,12 @@
 //! What a request may have to wait for. The connection goes on meanwhile: media flows, and a client that hangs up is noticed.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use media::{
     StreamKey,
-    rtsp::{Refusal, Start, TrackTransport},
+    rtsp::{Refusal, Start, TrackTransport, Wishes},
 };
+use tokio::time::Instant;
 
 use super::Shared;
 use crate::{
@@ -37,13 +38,14 @@ pub(super) struct SetUp {
 }
 
 /// DESCRIBE.
-pub(super) fn describe(shared: Arc<Shared>, path: String) -> Waiting {
-    Box::pin(async move { Ready::Describe(find(&shared, &path).await) })
+pub(super) fn describe(shared: Arc<Shared>, path: String, wishes: Wishes) -> Waiting {
+    let wait = wishes.wait.unwrap_or(shared.config.wait_for_publisher);
+    Box::pin(async move { Ready::Describe(find(&shared, &path, wait).await) })
 }
 
 /// SETUP.
 pub(super) fn set_up(shared: Arc<Shared>, path: String, asked: SetUp) -> Waiting {
-    Box::pin(async move { Ready::SetUp(asked, find(&shared, &path).await) })
+    Box::pin(async move { Ready::SetUp(asked, find(&shared, &path, Duration::ZERO).await) })
 }
 
 /// PLAY.
@@ -56,18 +58,48 @@ pub(super) fn play(
     Box::pin(async move { Ready::Play(tracks, place(&shared, &stream, start).await) })
 }
 
-/// The stream with its description, which is waited for while the stream is starting.
-async fn find(shared: &Shared, path: &str) -> Result<Found, Refusal> {
+/// The stream with its description, which is waited for while the stream is starting; for the stream itself so long as `wait` says.
+async fn find(shared: &Shared, path: &str, wait: Duration) -> Result<Found, Refusal> {
     let key = StreamKey::parse(path).map_err(|_| Refusal::NotFound)?;
-    let stream = shared.streams.stream(&key).ok_or(Refusal::NotFound)?;
+    let until = Instant::now() + wait;
+    let stream = match shared.streams.stream(&key) {
+        Some(stream) => stream,
+        None if wait.is_zero() => return Err(Refusal::NotFound),
+        None => come(shared, &key, until).await?,
+    };
+    let until = until.max(Instant::now() + shared.config.describe_wait);
     let mut description = stream.description.subscribe();
     let known = tokio::select! {
         biased;
         known = description.wait_for(Option::is_some) => known.ok().and_then(|known| known.clone()),
         () = stream.ended.cancelled() => return Err(Refusal::NotFound),
-        () = tokio::time::sleep(shared.config.describe_wait) => None,
+        () = tokio::time::sleep_until(until) => None,
     };
     Ok((stream, known.ok_or(Refusal::Unavailable)?))
+}
+
+/// Waits for a stream that is not there yet.
+async fn come(
+    shared: &Shared,
+    key: &StreamKey,
+    until: Instant,
+) -> Result<Arc<PublishedStream>, Refusal> {
+    let Ok(_permit) = shared.waiters.try_acquire() else {
+        shared.metrics.waiters_refused.inc();
+        return Err(Refusal::Unavailable);
+    };
+    let _counted = shared.metrics.wait();
+    let mut changes = shared.streams.changes();
+    let came = async {
+        loop {
+            changes.borrow_and_update();
+            if let Some(stream) = shared.streams.stream(key) {
+                return Some(stream);
+            }
+            changes.changed().await.ok()?;
+        }
+    };
+    tokio::time::timeout_at(until, came).await.ok().flatten().ok_or(Refusal::NotFound)
 }
 
 /// Where a reader starts. The keyframe is waited for as long as DESCRIBE waits; then what is still to come begins with one.

@@ -14,6 +14,9 @@ impl StreamSource for NoStreams {
     fn stream(&self, _key: &StreamKey) -> Option<Arc<PublishedStream>> {
         None
     }
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
 }
 
 fn shared() -> Arc<Shared> {
@@ -22,6 +25,7 @@ fn shared() -> Arc<Shared> {
         config: RtspConfig::default(),
         streams: Arc::new(NoStreams),
         udp: Some(UdpPorts::bind(any).unwrap()),
+        waiters: tokio::sync::Semaphore::new(0),
         next_reader: 1.into(),
         shutdown: Shutdown::new(),
         metrics: Instruments::default(),
