@@ -5,4 +5,5 @@ mod metrics;
 mod rtsp;
 mod slow;
 mod start;
+mod tunnel;
 mod udp;

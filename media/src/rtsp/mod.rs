@@ -1,5 +1,7 @@
 //! RTSP 1.0 (RFC 2326), the server side of one connection, sans-IO.
 //!
+//! How it travels where only HTTP gets through stands in [`tunnel`].
+//!
 //! Left out on purpose: RECORD and ANNOUNCE (streams come by RTMP), REDIRECT, multicast, RTSP 2.0, seeking (streams are live: any
 //! Range is taken, and answered by `npt=now-`).
 
@@ -8,6 +10,7 @@ mod connection;
 mod message;
 mod session;
 mod transport;
+pub mod tunnel;
 mod url;
 mod wishes;
 

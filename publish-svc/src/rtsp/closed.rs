@@ -10,6 +10,7 @@ pub(super) enum Closed {
     Protocol,
     TakesNothing,
     TimedOut,
+    HandedOver,
     Done,
 }
 
@@ -24,6 +25,7 @@ impl Closed {
             Self::Protocol => "the reader broke the protocol",
             Self::TakesNothing => "the reader takes nothing",
             Self::TimedOut => "the session timed out",
+            Self::HandedOver => "a POST went into its tunnel",
             Self::Done => "done",
         }
     }
@@ -38,6 +40,7 @@ impl Closed {
             Self::Protocol => "protocol",
             Self::TakesNothing => "takes_nothing",
             Self::TimedOut => "timed_out",
+            Self::HandedOver => "handed_over",
             Self::Done => "done",
         }
     }

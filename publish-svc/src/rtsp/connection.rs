@@ -4,40 +4,29 @@ mod requests;
 mod waiting;
 
 use std::{
-    collections::VecDeque,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use media::{
     StreamKey,
-    rtsp::{ServerConfig, ServerConnection},
+    rtsp::{ServerConfig, ServerConnection, tunnel::WebSocketError},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-};
+use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
 
 use super::{
-    Shared,
+    Place, Shared,
     closed::Closed,
     playback::Playback,
     udp::{Heard, Listening, UdpPorts},
+    wire::{Came, Deaf, Inbound, Output, READ_BYTES, Wire},
 };
-use crate::{
-    metrics::Counted,
-    stream::{PublishedStream, ReaderDescription, ReaderGuard},
-};
+use crate::stream::{PublishedStream, ReaderDescription, ReaderGuard};
 use waiting::{Ready, Waiting};
 
-/// Room for one read of the socket.
-const READ_BYTES: usize = 4096;
 /// What is read at the most while a request waits: what the connection may leave unread (a header block, a body and a frame header), and a read.
 const MAX_INPUT: usize = (16 << 10) + (64 << 10) + READ_BYTES;
 /// Interleaved buffers that wait to be written before no more is taken from the ring: one batch.
@@ -45,17 +34,17 @@ const MAX_WAITING: usize = 32;
 /// How often timeouts are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the last words may take when a connection is ended from our side.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The connection.
 pub(super) struct Connection {
     peer: SocketAddr,
     shared: Arc<Shared>,
-    reading: OwnedReadHalf,
+    inbound: Inbound,
     writing: OwnedWriteHalf,
     machine: ServerConnection,
     input: BytesMut,
-    output: VecDeque<Bytes>,
+    output: Output,
     session: Option<Session>,
     /// The request that waits for its answer.
     waiting: Option<Waiting>,
@@ -66,7 +55,7 @@ pub(super) struct Connection {
     stuck_since: Option<Instant>,
     began: Instant,
     bytes_sent: u64,
-    _counted: Counted,
+    _place: Place,
 }
 
 struct Session {
@@ -87,7 +76,7 @@ struct Played {
 
 /// What woke the task.
 enum Wake {
-    Read(io::Result<usize>),
+    Read(Result<Came, Deaf>),
     Written(io::Result<usize>),
     Answer(Ready),
     Media,
@@ -98,45 +87,44 @@ enum Wake {
 
 impl Connection {
     /// A connection before its first byte.
-    pub(super) fn new(
-        socket: TcpStream,
-        peer: SocketAddr,
-        shared: Arc<Shared>,
-    ) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        let local = socket.local_addr()?;
+    pub(super) fn new(wire: Wire, shared: Arc<Shared>) -> Self {
+        let Wire { peer, local, began, input, inbound, output, writing, place } = wire;
+        // Where only HTTP gets through, UDP does not.
+        let udp = shared.udp.as_ref().filter(|_| matches!(inbound, Inbound::Plain(_)));
         let config = ServerConfig {
             server_name: concat!("rtmp2rtsp/", env!("CARGO_PKG_VERSION")).to_owned(),
             session_timeout: shared.config.session_timeout,
-            udp_ports: shared.udp.as_ref().map(UdpPorts::ports),
+            udp_ports: udp.map(UdpPorts::ports),
         };
-        let (reading, writing) = socket.into_split();
-        Ok(Self {
+        Self {
             peer,
-            reading,
+            inbound,
             writing,
             machine: ServerConnection::new(config, peer, local),
-            input: BytesMut::with_capacity(READ_BYTES),
-            output: VecDeque::new(),
+            input,
+            output,
             session: None,
             waiting: None,
             played: None,
-            heard: Arc::new(Mutex::new(Instant::now())),
+            heard: Arc::new(Mutex::new(began)),
             stuck_since: None,
-            began: Instant::now(),
+            began,
             bytes_sent: 0,
-            _counted: shared.metrics.connect(),
+            _place: place,
             shared,
-        })
+        }
     }
 
     /// Serves the connection to its end.
     pub(super) async fn run(mut self) {
+        // The first requests have been read already.
+        let mut why = self.serve_requests();
         let why = loop {
-            let wake = self.wake().await;
-            if let Some(why) = self.handle(wake) {
+            if let Some(why) = why {
                 break why;
             }
+            let wake = self.wake().await;
+            why = self.handle(wake);
         };
         self.last_words().await;
         self.shared.metrics.close(why.label());
@@ -144,6 +132,7 @@ impl Connection {
         let played = self.played.as_ref();
         tracing::info!(
             peer = %self.peer,
+            carrier = self.inbound.name(),
             stream = played.map(|played| played.stream.as_str()),
             udp = played.map(|played| played.udp),
             why = why.text(),
@@ -198,7 +187,7 @@ impl Connection {
             () = self.shared.shutdown.draining().cancelled() => Wake::End(Closed::ServerStops),
             () = ended => Wake::End(Closed::StreamEnded),
             ready = answer => Wake::Answer(ready),
-            read = self.reading.read_buf(&mut self.input), if read_on => Wake::Read(read),
+            read = self.inbound.read(&mut self.input), if read_on => Wake::Read(read),
             written = write => Wake::Written(written),
             () = report => Wake::Report,
             () = media => Wake::Media,
@@ -210,13 +199,14 @@ impl Connection {
     fn handle(&mut self, wake: Wake) -> Option<Closed> {
         match wake {
             Wake::End(why) => return Some(why),
-            Wake::Read(Ok(0)) => return Some(Closed::ByReader),
-            Wake::Read(Err(_)) | Wake::Written(Err(_)) => return Some(Closed::Broken),
-            Wake::Read(Ok(_)) => {
+            Wake::Written(Err(_)) => return Some(Closed::Broken),
+            Wake::Read(Err(why)) => return Some(self.deaf(&why)),
+            Wake::Read(Ok(Came::End)) => return Some(Closed::ByReader),
+            Wake::Read(Ok(Came::Bytes(answers))) => {
                 self.hear();
-                if let Err(error) = self.requests() {
-                    tracing::debug!(%error, "no RTSP");
-                    return Some(Closed::Protocol);
+                self.output.push_raw(answers);
+                if let Some(why) = self.serve_requests() {
+                    return Some(why);
                 }
             }
             Wake::Answer(ready) => {
@@ -224,9 +214,8 @@ impl Connection {
                 // It has said nothing since only as it waited for us.
                 self.hear();
                 self.answer(ready);
-                if let Err(error) = self.requests() {
-                    tracing::debug!(%error, "no RTSP");
-                    return Some(Closed::Protocol);
+                if let Some(why) = self.serve_requests() {
+                    return Some(why);
                 }
             }
             Wake::Written(Ok(bytes)) => self.written(bytes),
@@ -250,6 +239,18 @@ impl Connection {
         self.overdue()
     }
 
+    fn deaf(&mut self, why: &Deaf) -> Closed {
+        tracing::debug!(%why, "nothing more can be read");
+        match why {
+            Deaf::Io(_) => Closed::Broken,
+            Deaf::NotBase64(_) => Closed::Protocol,
+            Deaf::WebSocket(why) => {
+                self.output.close(*why);
+                if *why == WebSocketError::Closed { Closed::ByReader } else { Closed::Protocol }
+            }
+        }
+    }
+
     fn hear(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -259,12 +260,7 @@ impl Connection {
         self.stuck_since = None;
         // Who takes interleaved media is there, though it says nothing.
         self.hear();
-        if let Some(front) = self.output.front_mut() {
-            front.advance(bytes.min(front.len()));
-            if front.is_empty() {
-                self.output.pop_front();
-            }
-        }
+        self.output.written(bytes);
     }
 
     fn overdue(&self) -> Option<Closed> {
@@ -277,6 +273,13 @@ impl Connection {
             return Some(Closed::TimedOut);
         }
         (self.machine.wants_close() && self.output.is_empty()).then_some(Closed::Done)
+    }
+
+    /// Why the connection ends, if it does.
+    fn serve_requests(&mut self) -> Option<Closed> {
+        let error = self.requests().err()?;
+        tracing::debug!(%error, "no RTSP");
+        Some(Closed::Protocol)
     }
 
     fn requests(&mut self) -> Result<(), media::rtsp::RtspError> {
@@ -300,7 +303,7 @@ impl Connection {
     fn responses(&mut self) {
         while let Some(response) = self.machine.poll_output() {
             self.shared.metrics.respond(status_of(&response));
-            self.output.push_back(response);
+            self.output.push(response);
         }
     }
 
@@ -311,7 +314,8 @@ impl Connection {
         if let Some(Session { playback: Some(playback), .. }) = &self.session {
             playback.bye(&mut self.output);
         }
-        let output = std::mem::take(&mut self.output);
+        self.output.close(WebSocketError::Closed);
+        let output = self.output.take();
         let writing = &mut self.writing;
         let write = async {
             for bytes in output {
@@ -323,8 +327,8 @@ impl Connection {
     }
 }
 
-/// The status code of a response, whose first line is `RTSP/1.0 <status code> <reason>`.
-fn status_of(response: &[u8]) -> u16 {
+/// The status code of a response, whose first line is `RTSP/1.0 <status code> <reason>`, or the same of HTTP.
+pub(super) fn status_of(response: &[u8]) -> u16 {
     let code = response.get(9..12).unwrap_or_default();
     code.iter().fold(0, |code, digit| code * 10 + u16::from(digit.wrapping_sub(b'0') % 10))
 }

@@ -2,8 +2,10 @@
 
 mod closed;
 mod connection;
+mod entrance;
 mod playback;
 mod udp;
+mod wire;
 
 use std::{
     net::SocketAddr,
@@ -15,12 +17,19 @@ use std::{
 };
 
 use svc_core::{config::RtspConfig, drain::Shutdown, tasks::Tasks};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tracing::Instrument;
 
-use crate::{metrics::Instruments, service::StartError, stream::StreamSource};
-use connection::Connection;
+use crate::{
+    metrics::{Counted, Instruments},
+    service::StartError,
+    stream::StreamSource,
+};
 use udp::UdpPorts;
+use wire::Tunnels;
 
 /// How long the listener rests after a failed accept, such as for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -67,6 +76,7 @@ pub(crate) struct Shared {
     /// DESCRIBEs that may wait for a publisher at one time: half of the connections, so that the other half is left to streams that are
     /// there.
     waiters: Semaphore,
+    tunnels: Tunnels,
     next_reader: AtomicU64,
     shutdown: Shutdown,
     metrics: Instruments,
@@ -76,6 +86,12 @@ impl Shared {
     fn next_reader_id(&self) -> u64 {
         self.next_reader.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// A connection's place among `rtsp.max_connections`, for as long as this lives.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
 }
 
 /// The RTSP server.
@@ -113,6 +129,7 @@ impl Server {
             streams: self.streams,
             udp: self.sockets.udp,
             waiters: Semaphore::new(max_connections.div_ceil(2)),
+            tunnels: Tunnels::default(),
             next_reader: AtomicU64::new(1),
             shutdown: shutdown.clone(),
             metrics: self.metrics,
@@ -144,15 +161,9 @@ impl Server {
                 tracing::warn!(%peer, "refused: rtsp.max_connections are there");
                 continue;
             };
-            let shared = shared.clone();
+            let place = Place { _permit: permit, _counted: shared.metrics.connect() };
             let span = tracing::info_span!("rtsp", %peer);
-            let serve = async move {
-                let _permit = permit;
-                match Connection::new(socket, peer, shared) {
-                    Ok(connection) => connection.run().await,
-                    Err(error) => tracing::debug!(%error, "the connection broke at once"),
-                }
-            };
+            let serve = entrance::serve(socket, peer, shared.clone(), place);
             self.tasks.spawn("rtsp_connection", serve.instrument(span));
         }
     }

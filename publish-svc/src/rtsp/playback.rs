@@ -17,7 +17,7 @@ use media::{
 use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
 
-use super::Shared;
+use super::{Shared, wire::Output};
 use crate::{
     metrics::Counted,
     ring::{Cursor, RingUnit},
@@ -118,7 +118,7 @@ impl Playback {
 
     /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`. A report that is due goes first: readers
     /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before.
-    pub(super) fn advance(&mut self, reader: &ReaderGuard, output: &mut VecDeque<Bytes>) {
+    pub(super) fn advance(&mut self, reader: &ReaderGuard, output: &mut Output) {
         if Instant::now() >= self.next_report {
             self.report(output);
         }
@@ -139,7 +139,7 @@ impl Playback {
         self.burst();
     }
 
-    fn take(&mut self, unit: &RingUnit, reader: &ReaderGuard, output: &mut VecDeque<Bytes>) {
+    fn take(&mut self, unit: &RingUnit, reader: &ReaderGuard, output: &mut Output) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.index == unit.track) else {
             return;
         };
@@ -149,7 +149,7 @@ impl Playback {
         track.octets = track.octets.wrapping_add(octets);
         reader.packets_sent.fetch_add(packets, Ordering::Relaxed);
         match track.transport {
-            TrackTransport::Interleaved { rtp, .. } => output.push_back(unit.framed(rtp)),
+            TrackTransport::Interleaved { rtp, .. } => output.push(unit.framed(rtp)),
             TrackTransport::Udp { rtp, .. } => {
                 let runs = unit.packets.runs(BURST as usize);
                 self.paced.extend(runs.map(|run| (rtp, run)));
@@ -182,7 +182,7 @@ impl Playback {
     }
 
     /// Sender Reports of all tracks (RFC 3550, 6.4.1), from the hop's clock mapping.
-    pub(super) fn report(&mut self, output: &mut VecDeque<Bytes>) {
+    pub(super) fn report(&mut self, output: &mut Output) {
         self.next_report = Instant::now() + self.shared.config.sender_report_interval;
         let ntp = wall_clock();
         let clocks = self.stream.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -200,7 +200,7 @@ impl Playback {
     }
 
     /// BYE on all tracks (RFC 3550, 6.6).
-    pub(super) fn bye(&self, output: &mut VecDeque<Bytes>) {
+    pub(super) fn bye(&self, output: &mut Output) {
         for track in &self.tracks {
             let compound = bye(&[self.ssrc(track.index)], &self.description.cname);
             self.send_rtcp(track, compound, output);
@@ -212,14 +212,14 @@ impl Playback {
         track.and_then(|track| track.ssrc).unwrap_or_default()
     }
 
-    fn send_rtcp(&self, track: &Track, compound: Bytes, output: &mut VecDeque<Bytes>) {
+    fn send_rtcp(&self, track: &Track, compound: Bytes, output: &mut Output) {
         match track.transport {
             TrackTransport::Interleaved { rtcp, .. } => {
                 let mut framed = BytesMut::with_capacity(4 + compound.len());
                 framed.put_slice(&[b'$', rtcp]);
                 framed.put_u16(compound.len() as u16);
                 framed.put_slice(&compound);
-                output.push_back(framed.freeze());
+                output.push(framed.freeze());
             }
             TrackTransport::Udp { rtcp, .. } => {
                 if let Some(udp) = &self.shared.udp {

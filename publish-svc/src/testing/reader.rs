@@ -11,12 +11,12 @@ use media::{
     rtp::Header,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use super::bench::PATIENCE;
+use super::{bench::PATIENCE, carrier::Carrier};
 
 /// A response.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) enum Item {
 /// See the module.
 pub(crate) struct Reader {
     stream: TcpStream,
+    carrier: Carrier,
     url: String,
     input: BytesMut,
     session: Option<String>,
@@ -60,10 +61,23 @@ impl Reader {
         Self::over(socket.connect(to).await.unwrap(), key)
     }
 
+    /// Connects through a tunnel of this cookie.
+    pub(crate) async fn tunnelled(to: SocketAddr, key: &str, cookie: &str) -> Self {
+        let (get, carrier) = Carrier::tunnel(to, cookie).await;
+        Self { carrier, ..Self::over(get, key) }
+    }
+
+    /// Connects by WebSocket.
+    pub(crate) async fn by_websocket(to: SocketAddr, key: &str) -> Self {
+        let (stream, carrier) = Carrier::websocket(to).await;
+        Self { carrier, ..Self::over(stream, key) }
+    }
+
     fn over(stream: TcpStream, key: &str) -> Self {
         stream.set_nodelay(true).unwrap();
         let url = format!("rtsp://{}/{key}", stream.peer_addr().unwrap());
-        Self { stream, url, input: BytesMut::new(), session: None, media: VecDeque::new() }
+        let carrier = Carrier::Plain;
+        Self { stream, carrier, url, input: BytesMut::new(), session: None, media: VecDeque::new() }
     }
 
     /// Where it connected from.
@@ -81,6 +95,16 @@ impl Reader {
 
     /// Sends bytes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.carrier.send(&mut self.stream, bytes).await;
+    }
+
+    /// What its bytes travel by.
+    pub(crate) fn carrier(&mut self) -> &mut Carrier {
+        &mut self.carrier
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
@@ -173,7 +197,8 @@ impl Reader {
             if let Some(item) = self.parse() {
                 return Some(item);
             }
-            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.input)).await;
+            let read = self.carrier.read(&mut self.stream, &mut self.input);
+            let read = timeout(PATIENCE, read).await;
             if !matches!(read.expect("the server says nothing"), Ok(1..)) {
                 return None;
             }

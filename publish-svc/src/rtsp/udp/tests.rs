@@ -26,6 +26,7 @@ fn shared() -> Arc<Shared> {
         streams: Arc::new(NoStreams),
         udp: Some(UdpPorts::bind(any).unwrap()),
         waiters: tokio::sync::Semaphore::new(0),
+        tunnels: Default::default(),
         next_reader: 1.into(),
         shutdown: Shutdown::new(),
         metrics: Instruments::default(),
