@@ -20,11 +20,13 @@ const MAX_AUDIO_DRIFT: Duration = Duration::from_millis(50);
 
 /// Payload types that a track takes in turn when it becomes another: 96 and 97, 98 and 99, … for video and audio.
 const PAYLOAD_TYPES: std::ops::Range<u8> = 96..128;
+/// The static payload type of MPEG audio (RFC 3551, 6), by which alone FFmpeg (5.1 to 9) knows that its frames have a header in front.
+const MPA_PAYLOAD_TYPE: u8 = 14;
 
 /// How a track shows on the wire. The same for as long as the stream lives and the track is in one codec at one clock rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TrackIdentity {
-    /// Payload type, 96 to 127.
+    /// Payload type, 96 to 127; 14 of MPEG audio.
     pub(crate) payload_type: u8,
     /// SSRC.
     pub(crate) ssrc: u32,
@@ -51,6 +53,17 @@ impl TrackIdentity {
             if PAYLOAD_TYPES.contains(&next) { next } else { PAYLOAD_TYPES.start + (next & 1) };
         // The other track's SSRC differs in more than this with all but certainty, and if not the payload type still tells them apart.
         Self { payload_type, ssrc: self.ssrc.wrapping_add(2), ..self }
+    }
+
+    /// That of sound in a codec which has a payload type of its own.
+    fn of_audio(self, header: &AudioHeader) -> Self {
+        match header {
+            AudioHeader::Mp3(_) => Self { payload_type: MPA_PAYLOAD_TYPE, ..self },
+            AudioHeader::Aac(_)
+            | AudioHeader::Opus(_)
+            | AudioHeader::G711(_)
+            | AudioHeader::Ac3(_) => self,
+        }
     }
 
     fn rtp_timestamp(self, ticks: i64) -> u32 {
@@ -187,6 +200,7 @@ fn read_record(codec: VideoCodec, raw: &Bytes) -> Result<(Bytes, VideoHeader), C
 
 /// Sound.
 pub(super) struct AudioTrack {
+    /// But for the payload type of a codec that has one of its own.
     identity: TrackIdentity,
     max_packet_size: usize,
     header: AudioHeader,
@@ -210,7 +224,7 @@ impl AudioTrack {
         Self {
             identity,
             max_packet_size,
-            packetizer: identity.packetizer(max_packet_size),
+            packetizer: identity.of_audio(&header).packetizer(max_packet_size),
             clock: AudioClock::new(sample_rate(&header), MAX_AUDIO_DRIFT),
             header,
             last_ticks: None,
@@ -228,7 +242,8 @@ impl AudioTrack {
         info!(codec = header.config().codec_string(), "the audio's codec header changed");
         self.revision += 1;
         self.identity = self.identity.of_successor();
-        self.packetizer = self.identity.packetizer(self.max_packet_size);
+        let identity = self.identity.of_audio(&header);
+        self.packetizer = identity.packetizer(self.max_packet_size);
         self.reanchored_before = self.reanchored();
         self.clock = AudioClock::new(sample_rate(&header), MAX_AUDIO_DRIFT);
         self.last_ticks = None;
@@ -310,7 +325,7 @@ impl AudioTrack {
     pub(super) fn describe(&self) -> Track {
         Track {
             config: self.header.config(),
-            identity: self.identity,
+            identity: self.identity.of_audio(&self.header),
             has_b_frames: false,
             late: self.late,
         }

@@ -51,7 +51,7 @@ pub struct Packetizer {
 pub struct PacketizerConfig {
     /// SSRC of the track.
     pub ssrc: u32,
-    /// Payload type, 96 to 127.
+    /// Payload type, 0 to 127.
     pub payload_type: u8,
     /// The first sequence number.
     pub first_sequence_number: u16,
