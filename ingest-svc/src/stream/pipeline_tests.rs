@@ -242,6 +242,11 @@ fn codecs_whose_frames_tell_all_need_no_header() {
     assert_eq!(second.timestamp, AUDIO_ORIGIN + 2351);
     let track = &bench.pipeline.tracks()[0];
     assert_eq!((track.config.codec_string(), track.config.sample_rate()), ("mp3".into(), 44_100));
+    // FFmpeg knows how MP3 is carried by its static payload type alone; what comes after it takes one of its own again.
+    assert_eq!((second.payload_type, track.identity.payload_type), (14, 14));
+    bench.audio(52, aac_header());
+    let third = headers(&bench.audio(52, aac_frame(100, 1)))[0].clone();
+    assert_eq!((third.payload_type, bench.pipeline.tracks()[0].identity.payload_type), (99, 99));
 
     // The same at 48 kHz is another track.
     let mut other = vec![0x2F, 0xFF, 0xFB, 0x94, 0x64];
@@ -256,6 +261,10 @@ fn codecs_whose_frames_tell_all_need_no_header() {
     assert_eq!(sent.iter().map(|h| h.payload.len()).collect::<Vec<_>>(), [1188, 1188, 24]);
     let times: Vec<_> = sent.iter().map(|h| h.timestamp - AUDIO_ORIGIN).collect();
     assert_eq!(times, [0, 1188, 2376]);
+    // The other law is another codec.
+    let sent = headers(&bench.audio(300, [&[0x72][..], &[0xD5; 160]].concat().into()));
+    assert_eq!(bench.pipeline.tracks()[0].config.codec_string(), "pcma");
+    assert_eq!((sent[0].payload_type, bench.pipeline.announcements()), (99, 0));
 }
 
 #[test]

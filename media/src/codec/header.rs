@@ -195,14 +195,19 @@ impl AudioHeader {
 
     /// Whether frames of `codec` are read by it.
     pub fn is_for(&self, codec: AudioCodec) -> bool {
-        matches!(
-            (self, codec),
-            (Self::Aac(_), AudioCodec::Aac)
-                | (Self::Opus(_), AudioCodec::Opus)
-                | (Self::Mp3(_), AudioCodec::Mp3)
-                | (Self::G711(_), AudioCodec::Pcma(_) | AudioCodec::Pcmu(_))
-                | (Self::Ac3(_), AudioCodec::Ac3)
-        )
+        match self {
+            Self::Aac(_) => codec == AudioCodec::Aac,
+            Self::Opus(_) => codec == AudioCodec::Opus,
+            Self::Mp3(_) => codec == AudioCodec::Mp3,
+            // The tags say all that its config does.
+            Self::G711(g711::Config { law: g711::Law::A, channels }) => {
+                codec == AudioCodec::Pcma(*channels)
+            }
+            Self::G711(g711::Config { law: g711::Law::Mu, channels }) => {
+                codec == AudioCodec::Pcmu(*channels)
+            }
+            Self::Ac3(_) => codec == AudioCodec::Ac3,
+        }
     }
 
     /// What a decoder needs to know.
