@@ -11,7 +11,8 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use media::rtmp::{
-    Event, MediaMessage, PublishRefusal, PublishRequest, RtmpError, ServerConfig, ServerSession,
+    AdobeAuth, Event, MediaMessage, PublishRefusal, PublishRequest, RtmpError, ServerConfig,
+    ServerSession,
 };
 use svc_core::config::RtmpConfig;
 use tokio::{
@@ -168,6 +169,7 @@ impl Connection {
         socket: TcpStream,
         peer: SocketAddr,
         config: &RtmpConfig,
+        salt: u64,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         // Answers are small and awaited. That this fails says that the peer is gone: reading will tell.
@@ -176,6 +178,8 @@ impl Connection {
         let session = ServerSession::new(ServerConfig {
             chunk_size: config.chunk_size,
             max_media_message_bytes: config.max_message_bytes,
+            // No rule needs a user yet, so that none is demanded.
+            adobe: AdobeAuth { demanded: false, salt, opaque: rand::random() },
             ..ServerConfig::default()
         });
         Self {
@@ -203,7 +207,7 @@ impl Connection {
             self.process();
             while let Some(event) = self.session.poll_event() {
                 match event {
-                    Event::PublishRequested(request) => return Ok(request),
+                    Event::PublishRequested(request) => return Ok(*request),
                     Event::Media(_) | Event::PublishEnded => {}
                 }
             }

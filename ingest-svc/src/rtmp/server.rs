@@ -47,6 +47,7 @@ pub(crate) async fn serve(
     let server = Server {
         permits: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
         config,
+        salt: rand::random(),
         sink,
         shutdown,
     };
@@ -84,6 +85,8 @@ pub(crate) async fn serve(
 
 struct Server {
     config: RtmpConfig,
+    /// What publishers' passwords are salted with: each answers on another connection than the one on which it was asked.
+    salt: u64,
     permits: Arc<Semaphore>,
     sink: Arc<dyn PublisherSink>,
     shutdown: Shutdown,
@@ -115,7 +118,7 @@ impl Server {
         static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
         let conn = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let span = info_span!("rtmp", conn, %peer);
-        let connection = Connection::new(socket, peer, &self.config, permit);
+        let connection = Connection::new(socket, peer, &self.config, self.salt, permit);
         let (sink, shutdown) = (self.sink.clone(), self.shutdown.clone());
         let handshake_timeout = self.config.handshake_timeout;
         let future = async move {

@@ -21,6 +21,6 @@ pub use chunk::{ChunkReader, Message};
 pub use clock::told_time;
 pub use error::RtmpError;
 pub use session::{
-    Event, MediaMessage, MediaMessageKind, PublishRefusal, PublishRequest, PublishRequestId,
-    ServerConfig, ServerSession,
+    AdobeAuth, AdobeResponse, Credentials, Event, MediaMessage, MediaMessageKind, PublishRefusal,
+    PublishRequest, PublishRequestId, ServerConfig, ServerSession,
 };

@@ -3,7 +3,7 @@
 use rml_amf0::Amf0Value;
 
 use super::{
-    Event, Publish, PublishRequest, PublishRequestId, RtmpError, ServerSession, Stage,
+    Credentials, Event, Publish, PublishRequest, PublishRequestId, RtmpError, ServerSession, Stage,
     output::Status, path::App,
 };
 use crate::rtmp::{amf0::Value, message::Command};
@@ -15,9 +15,9 @@ pub(super) const MAX_MESSAGE_STREAMS: u32 = 16;
 const MAX_NAME_BYTES: usize = 4096;
 
 /// What `connect` said.
-#[derive(Debug)]
 pub(super) struct Connected {
     app: App,
+    tc_url: String,
     user_agent: String,
     /// Bit n is set while message stream n + 1 exists.
     streams: u16,
@@ -65,8 +65,17 @@ impl ServerSession {
             self.output.error(command.transaction, status);
             return;
         }
+        let tc_url = text("tcUrl").unwrap_or_default();
+        let app = App::parse(text("app").unwrap_or_default(), tc_url);
+        if let Some(description) = self.config.adobe.refusal(tc_url, app.query()) {
+            let code = "NetConnection.Connect.Rejected";
+            let status = Status { level: "error", code, description: &description };
+            self.output.error(command.transaction, status);
+            return;
+        }
         let connected = Connected {
-            app: App::parse(text("app").unwrap_or_default(), text("tcUrl").unwrap_or_default()),
+            app,
+            tc_url: tc_url.to_owned(),
             user_agent: text("flashVer").unwrap_or_default().to_owned(),
             streams: 0,
         };
@@ -107,7 +116,7 @@ impl ServerSession {
     /// difference: every publish is live.
     fn handle_publish(&mut self, command: &Command) -> Result<(), RtmpError> {
         let stream_id = command.stream_id;
-        let busy = self.publish.is_some();
+        let (busy, adobe) = (self.publish.is_some(), self.config.adobe);
         let connected = self.connected("publish before connect")?;
         let (stream_key, query) =
             connected.app.key_and_query(name_argument(command).unwrap_or_default());
@@ -126,13 +135,14 @@ impl ServerSession {
             self.output.status("onStatus", stream_id, status);
             return Ok(());
         }
+        let credentials = Credentials::of(&connected.tc_url, &query, &adobe);
         let (app, user_agent) = (connected.app.name.clone(), connected.user_agent.clone());
         self.last_request += 1;
         let id = PublishRequestId(self.last_request);
         self.publish =
             Some(Publish { id, stream_id, stream_key: stream_key.clone(), accepted: false });
-        let request = PublishRequest { id, app, stream_key, query, user_agent };
-        self.events.push_back(Event::PublishRequested(request));
+        let request = PublishRequest { id, app, stream_key, query, credentials, user_agent };
+        self.events.push_back(Event::PublishRequested(Box::new(request)));
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! | handshake | C0, C1 (5.2.2, 5.2.3) | S0, S1, S2 | handshake |
 //! | | C2 (5.2.4) | | unconnected |
 //! | unconnected | `connect` (7.2.1.1) | Window Acknowledgement Size, Set Peer Bandwidth, Set Chunk Size, `_result` | connected |
+//! | | `connect` of a client whose user is asked for (see `credentials.rs`) | `_error` NetConnection.Connect.Rejected | |
 //! | | `createStream`, `publish` | error | closed |
 //! | connected | `connect` | `_error` NetConnection.Connect.Rejected | |
 //! | | `createStream` (7.2.1.3) | `_result` with the lowest free id, or `_error` from the 17th on | |
@@ -31,6 +32,7 @@
 //! dropped.
 
 mod commands;
+mod credentials;
 mod output;
 mod path;
 
@@ -38,6 +40,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::credentials::{AdobeAuth, AdobeResponse, Credentials};
 use self::{
     commands::Connected,
     output::{Output, Status},
@@ -61,11 +64,18 @@ pub struct ServerConfig {
     /// The largest audio or video message, in bytes. Default 8 MiB: three times the keyframe of a
     /// 4K stream at its highest quality.
     pub max_media_message_bytes: usize,
+    /// How clients are asked for their user. Default: they are not, and what they ask by themselves has no random answer.
+    pub adobe: AdobeAuth,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { chunk_size: 4096, window_ack_size: 2_500_000, max_media_message_bytes: 8 << 20 }
+        Self {
+            chunk_size: 4096,
+            window_ack_size: 2_500_000,
+            max_media_message_bytes: 8 << 20,
+            adobe: AdobeAuth::default(),
+        }
     }
 }
 
@@ -127,6 +137,8 @@ pub struct PublishRequest {
     pub stream_key: String,
     /// The queries of tcUrl/app and publishing name, without `?`, joined by `&`; may hold secrets.
     pub query: String,
+    /// What it gave to be known by, wherever it gave it; may hold secrets, which its `Debug` does not show.
+    pub credentials: Credentials,
     /// flashVer of `connect`.
     pub user_agent: String,
 }
@@ -138,6 +150,7 @@ impl std::fmt::Debug for PublishRequest {
             .field("id", &self.id)
             .field("app", &self.app)
             .field("stream_key", &self.stream_key)
+            .field("credentials", &self.credentials)
             .field("user_agent", &self.user_agent)
             .finish_non_exhaustive()
     }
@@ -196,7 +209,7 @@ pub enum MediaMessageKind {
 pub enum Event {
     /// A publisher asks to publish; answer by [`ServerSession::accept_publish`] or
     /// [`ServerSession::refuse_publish`]. No further input is taken until then.
-    PublishRequested(PublishRequest),
+    PublishRequested(Box<PublishRequest>),
     /// Media of the accepted publish.
     Media(MediaMessage),
     /// The publisher ended its publish (FCUnpublish, deleteStream, closeStream); the connection stays.

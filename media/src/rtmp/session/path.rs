@@ -6,7 +6,6 @@
 //! the first segment of `connect`'s app, and its further segments go before the publishing name.
 
 /// The app of `connect` and what belongs to the key.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub(super) struct App {
     /// The first segment.
     pub(super) name: String,
@@ -28,6 +27,11 @@ impl App {
             prefix: prefix.trim_matches('/').to_owned(),
             query: query.to_owned(),
         }
+    }
+
+    /// The query of `connect`, without `?`.
+    pub(super) fn query(&self) -> &str {
+        &self.query
     }
 
     /// The stream key and the query that a publishing name makes with this app.

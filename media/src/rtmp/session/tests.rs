@@ -107,7 +107,7 @@ impl Peer {
     /// The one event there is, which asks to publish.
     fn request(&mut self) -> PublishRequest {
         match &self.events()[..] {
-            [Event::PublishRequested(request)] => request.clone(),
+            [Event::PublishRequested(request)] => (**request).clone(),
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use media::rtmp::{
-    ChunkReader, Event, Message, PublishRefusal, RtmpError, ServerConfig, ServerSession, amf0,
+    AdobeAuth, ChunkReader, Event, Message, PublishRefusal, RtmpError, ServerConfig, ServerSession,
+    amf0,
 };
 
 use crate::input::{Input, pieces};
@@ -30,6 +31,7 @@ pub(crate) fn run(data: &[u8]) {
         chunk_size: 128 << (config & 7),
         window_ack_size: [4_000, 9_000, 2_500_000, 0][usize::from(config >> 3 & 3)],
         max_media_message_bytes: 1 << (10 + (config >> 5)),
+        adobe: AdobeAuth { demanded: policy & 0x80 != 0, salt: 1, opaque: 2 },
     };
     let stream = input.rest();
     let whole = converse(pieces(stream, 0), &config, policy);

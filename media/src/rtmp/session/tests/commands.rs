@@ -188,6 +188,11 @@ fn a_publish_is_asked_for_with_all_that_names_it() {
             app: "live".to_owned(),
             stream_key: "site/cam1".to_owned(),
             query: "user=me&token=secret".to_owned(),
+            credentials: Credentials {
+                user: Some("me".to_owned()),
+                token: Some("secret".to_owned()),
+                ..Credentials::default()
+            },
             user_agent: "FMLE/3.0 (compatible; FMSc/1.0)".to_owned(),
         }
     );
@@ -394,4 +399,35 @@ fn names_of_any_length_are_cut_between_characters() {
             format!("@1 onStatus 0 {started} ({description})"),
         ]
     );
+}
+
+#[test]
+fn a_client_that_begins_adobes_dialog_is_asked_then_connected_and_known() {
+    let connect = |app: &str| {
+        let object = object([("app", text(app)), ("tcUrl", text("rtmp://host/live"))]);
+        [text("connect"), Value::Number(1.0), object]
+    };
+    let adobe = AdobeAuth { demanded: true, salt: 1, opaque: 2 };
+    let mut peer = Peer::new(ServerConfig { adobe, ..ServerConfig::default() });
+    peer.command(0, &connect("live"));
+    let rejected = "@0 _error 1 null error NetConnection.Connect.Rejected ";
+    let need = "([ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : )";
+    assert_eq!(peer.said(), [format!("{rejected}{need}")]);
+    // Clients come back by another connection; one that does not is as good.
+    peer.command(0, &connect("live?authmod=adobe&user=me"));
+    let asked = peer.said();
+    let need = "([ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=needauth&user=me&salt=";
+    assert!(asked.len() == 1 && asked[0].starts_with(&format!("{rejected}{need}")), "{asked:?}");
+    let refused = peer.message(20, 0, &amf(&[text("createStream"), Value::Number(2.0)]));
+    assert!(matches!(refused, Err(RtmpError::Protocol { .. })), "it is not connected yet");
+
+    let mut peer = Peer::new(ServerConfig { adobe, ..ServerConfig::default() });
+    let answer = "challenge=aaaa==&response=b/b+==&opaque=0000000000000002";
+    peer.command(0, &connect(&format!("live?authmod=adobe&user=me&{answer}")));
+    assert_eq!(peer.said().len(), 4);
+    peer.publish(1, &[text("cam1")]);
+    let request = peer.request();
+    assert_eq!((&*request.app, &*request.stream_key), ("live", "cam1"));
+    assert_eq!(request.credentials.user.as_deref(), Some("me"));
+    assert_eq!(request.credentials.adobe_response.unwrap().response, "b/b+==");
 }
