@@ -1,6 +1,7 @@
 //! The seeds of the corpora: what `corpus/` holds beside crashes. `corpus/README.md` says where each comes from.
 
 mod codec;
+mod enhanced;
 mod rtmp;
 mod rtp;
 mod text;
@@ -19,6 +20,10 @@ pub fn all() -> io::Result<Vec<(&'static str, Vec<Entry>)>> {
         ("flv", codec::flv(&demo)),
         ("avcc", codec::avcc(&demo)),
         ("aac_config", codec::aac_config(&demo)),
+        ("hevc", enhanced::hevc()),
+        ("av1", enhanced::av1()),
+        ("vp9", enhanced::vp9()),
+        ("sound", enhanced::sound()),
         ("h264_inspect", rtp::h264_inspect(&demo)),
         ("rtp_header", rtp::header()),
         ("rtp_receive", rtp::receive()),

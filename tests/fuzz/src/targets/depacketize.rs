@@ -2,22 +2,39 @@
 
 use media::rtp::{Header, PacketBatch};
 
-/// What all packets of one access unit have in common, checked: sizes, sequence, timestamp, marker on the last only.
-/// Gives their payloads.
+/// What all packets of one access unit have in common, checked: sizes, sequence, marker on the last only. Gives their payloads.
 pub(super) fn payloads(batch: &PacketBatch, first_sequence: u16, max_size: usize) -> Vec<Vec<u8>> {
+    let (payloads, markers) = payloads_and_markers(batch, first_sequence, max_size);
+    let last = markers.len().saturating_sub(1);
+    assert!(markers.iter().enumerate().all(|(at, &marker)| marker == (at == last)));
+    payloads
+}
+
+/// The same of payload formats whose markers say that sound begins: none is set.
+pub(super) fn payloads_of_sound(batch: &PacketBatch, first: u16, max_size: usize) -> Vec<Vec<u8>> {
+    let (payloads, markers) = payloads_and_markers(batch, first, max_size);
+    assert!(!markers.contains(&true));
+    payloads
+}
+
+fn payloads_and_markers(
+    batch: &PacketBatch,
+    first_sequence: u16,
+    max_size: usize,
+) -> (Vec<Vec<u8>>, Vec<bool>) {
     let total: usize = batch.sizes.iter().map(|&size| usize::from(size)).sum();
     assert_eq!(total, batch.data.len());
-    let mut payloads = vec![];
+    let (mut payloads, mut markers) = (vec![], vec![]);
     for (at, packet) in batch.packets().enumerate() {
         assert!(packet.len() <= max_size, "a packet of {} bytes, not {max_size}", packet.len());
         let header = Header::parse(&packet).expect("our packets can be read");
         assert_eq!(header.sequence_number, first_sequence.wrapping_add(at as u16));
-        assert_eq!(header.marker, at + 1 == batch.sizes.len());
+        markers.push(header.marker);
         payloads.push(packet[header.payload].to_vec());
     }
     let runs: usize = batch.runs(64).map(|run| run.data.len()).sum();
     assert_eq!(runs, total);
-    payloads
+    (payloads, markers)
 }
 
 /// The NAL units of an access unit's payloads (RFC 6184, packetization-mode 1).
