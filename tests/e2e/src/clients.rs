@@ -1,13 +1,14 @@
 //! Real clients as child processes: who publishes, and who reads.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::OnceLock,
 };
 
 use tokio::process::{Child, Command};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, clips::repository};
 
 /// How a reader gets its packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,15 @@ pub enum Publisher {
 }
 
 impl Publisher {
+    /// Its name in docs/interop.md.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ffmpeg => "ffmpeg 5.1",
+            Self::Rtmp2sink => "rtmp2sink",
+            Self::Rtmpsink => "rtmpsink (librtmp)",
+        }
+    }
+
     /// Publishes a clip at the pace of real time.
     pub fn start(self, clip: &Path, url: &str) -> Running {
         let sink = match self {
@@ -62,15 +72,38 @@ impl Publisher {
     }
 }
 
+/// The newest ffmpeg publishes a clip at the pace of real time; `input` and `output` are further options of both.
+pub fn newest_publishes(clip: &Path, url: &str, input: &[&str], output: &[&str]) -> Running {
+    let mut command = newest_ffmpeg();
+    command.args(input).args(["-re", "-i"]).arg(clip).args(output);
+    command.args(["-c", "copy", "-f", "flv", url]);
+    Running::start(command)
+}
+
 fn ffmpeg_publishes(clip: &Path, url: &str) -> Running {
     let mut command = ffmpeg();
     command.args(["-re", "-i"]).arg(clip).args(["-c", "copy", "-f", "flv", url]);
     Running::start(command)
 }
 
-/// `ffmpeg` that prints errors only.
+/// Debian's `ffmpeg`, which prints errors only.
 pub fn ffmpeg() -> Command {
-    let mut command = Command::new("ffmpeg");
+    quiet(Path::new("ffmpeg"))
+}
+
+/// The ffmpeg of `scripts/newest-ffmpeg`, which knows Enhanced RTMP; it prints errors only.
+pub fn newest_ffmpeg() -> Command {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    quiet(PATH.get_or_init(|| {
+        let script = repository().join("scripts/newest-ffmpeg");
+        let output = std::process::Command::new(script).output().expect("newest-ffmpeg");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a path").trim().into()
+    }))
+}
+
+fn quiet(ffmpeg: &Path) -> Command {
+    let mut command = Command::new(ffmpeg);
     command.args(["-v", "error", "-nostdin"]);
     command
 }
@@ -133,6 +166,18 @@ impl Running {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {}\n{stderr}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Waits for its end, which must be a success of which nothing is said on stderr.
+    pub async fn silent_success(self) {
+        let name = self.name.clone();
+        let output = self.output().await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && stderr.is_empty(),
+            "{name}: {}\n{stderr}",
+            output.status
+        );
     }
 
     /// Whether it has not ended yet.

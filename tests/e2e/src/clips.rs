@@ -6,10 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use gateway::demo::Kind;
 use media::{
-    codec::h264::{avcc_nal_units, nal_type},
-    flv::{AudioTag, VideoTag},
+    codec::{
+        h264::{avcc_nal_units, nal_type},
+        h265,
+    },
+    flv::{AudioTag, VideoCodec, VideoTag},
 };
+
+use crate::tags::{self, Tag};
 
 /// The top of the repository.
 pub fn repository() -> PathBuf {
@@ -34,7 +40,7 @@ pub struct Units {
     pub video: Vec<Vec<u8>>,
     /// Presentation times of the pictures in seconds.
     pub video_times: Vec<f64>,
-    /// Raw AAC frames.
+    /// Frames of sound.
     pub audio: Vec<Vec<u8>>,
     /// Times of the frames in seconds, to the millisecond.
     pub audio_times: Vec<f64>,
@@ -43,39 +49,63 @@ pub struct Units {
 impl Units {
     /// Those of an FLV file (Adobe Flash Video File Format Specification 10.1, E.3).
     pub fn of_clip(path: &Path) -> Self {
-        let file = Bytes::from(std::fs::read(path).expect("a clip"));
+        Self::of_tags(&tags::of_flv(&Bytes::from(std::fs::read(path).expect("a clip"))))
+    }
+
+    /// Those of tags.
+    pub fn of_tags(tags: &[Tag]) -> Self {
         let mut units = Self::default();
-        let mut at = 9 + 4;
-        while let Some(&[kind, a, b, c, t0, t1, t2, t3]) =
-            file.get(at..).and_then(|tag| tag.first_chunk::<8>())
-        {
-            let ms = f64::from(u32::from_be_bytes([t3, t0, t1, t2]));
-            let size = u32::from_be_bytes([0, a, b, c]) as usize;
-            let body = file.slice(at + 11..at + 11 + size);
-            match (kind, AudioTag::parse(&body), VideoTag::parse(&body)) {
-                (8, Ok(AudioTag::Frame { payload: frame, .. }), _) => {
-                    units.audio_times.push(ms / 1e3);
+        for tag in tags {
+            let seconds = f64::from(tag.timestamp_ms) / 1e3;
+            match (tag.kind, AudioTag::parse(&tag.body), VideoTag::parse(&tag.body)) {
+                (Kind::Audio, Ok(AudioTag::Frame { payload: frame, .. }), _) => {
+                    units.audio_times.push(seconds);
                     units.audio.push(frame.to_vec());
                 }
-                (9, _, Ok(VideoTag::Frame { payload, composition_time_ms, .. })) => {
-                    units.video_times.push((ms + f64::from(composition_time_ms)) / 1e3);
-                    units.video.push(pictured(avcc_nal_units(&payload, 4).map(|n| n.unwrap())));
+                (
+                    Kind::Video,
+                    _,
+                    Ok(VideoTag::Frame { codec, payload, composition_time_ms, .. }),
+                ) => {
+                    units.video_times.push(seconds + f64::from(composition_time_ms) / 1e3);
+                    units.video.push(match codec {
+                        VideoCodec::Avc => pictured(nal_units(&payload)),
+                        VideoCodec::Hevc => pictured_hevc(nal_units(&payload)),
+                        VideoCodec::Av1 | VideoCodec::Vp9 => payload.to_vec(),
+                    });
                 }
                 _ => {}
             }
-            at += 11 + size + 4;
         }
         units
     }
 }
 
-/// An access unit with its NAL units' lengths in front; without parameter sets and delimiters, which are put in and left out on the
-/// way.
+/// NAL units behind lengths of four bytes.
+pub fn nal_units(unit: &[u8]) -> impl Iterator<Item = &[u8]> {
+    avcc_nal_units(unit, 4).map(|nal| nal.expect("a NAL unit"))
+}
+
+/// An access unit of H.264 with its NAL units' lengths in front; without parameter sets and delimiters, which are put in and left out
+/// on the way.
 pub fn pictured<'a>(nal_units: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    joined(nal_units, |nal| (nal_type::SPS..=nal_type::AUD).contains(&nal_type::of(nal[0])))
+}
+
+/// The same of HEVC.
+pub fn pictured_hevc<'a>(nal_units: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    joined(nal_units, |nal| {
+        let kind = h265::nal_type::of(nal[0]);
+        (h265::nal_type::VPS..=h265::nal_type::AUD).contains(&kind)
+    })
+}
+
+fn joined<'a>(
+    nal_units: impl Iterator<Item = &'a [u8]>,
+    left_out: impl Fn(&[u8]) -> bool,
+) -> Vec<u8> {
     let mut picture = Vec::new();
-    for nal in
-        nal_units.filter(|nal| !(nal_type::SPS..=nal_type::AUD).contains(&nal_type::of(nal[0])))
-    {
+    for nal in nal_units.filter(|nal| !left_out(nal)) {
         picture.extend_from_slice(&(nal.len() as u32).to_be_bytes());
         picture.extend_from_slice(nal);
     }

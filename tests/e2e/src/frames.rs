@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use crate::clients::{Running, Transport, ffmpeg, rtsp_input};
+use crate::clients::{Running, Transport, ffmpeg, newest_ffmpeg, rtsp_input};
 
 /// One access unit.
 #[derive(Clone, PartialEq, Debug)]
@@ -27,11 +27,42 @@ pub struct Frames {
     pub audio: Vec<Frame>,
 }
 
-/// All access units of a file.
+/// The bitstream filters that make what was published and what is read comparable, by the codec of the video.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// H.264: Annex B, without parameter sets and delimiters.
+    H264,
+    /// HEVC: the same.
+    Hevc,
+    /// AV1: without sequence headers and temporal delimiters.
+    Av1,
+    /// None.
+    Whole,
+}
+
+impl Filter {
+    fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "h264_mp4toannexb,filter_units=remove_types=7-9",
+            Self::Hevc => "hevc_mp4toannexb,filter_units=remove_types=32-35",
+            Self::Av1 => "filter_units=remove_types=1-2",
+            Self::Whole => "null",
+        }
+    }
+}
+
+/// All access units of a file in H.264.
 pub async fn of_clip(clip: &Path) -> Frames {
     let mut command = ffmpeg();
     command.arg("-i").arg(clip);
-    Reading::start(command, None).frames().await
+    Reading::start(command, Filter::H264, None).frames().await
+}
+
+/// All access units of a file, as the newest ffmpeg sees them.
+pub async fn of_clip_in(clip: &Path, filter: Filter) -> Frames {
+    let mut command = newest_ffmpeg();
+    command.arg("-i").arg(clip);
+    Reading::start(command, filter, None).frames().await
 }
 
 /// ffmpeg that reads with `-c copy`.
@@ -43,17 +74,28 @@ pub struct Reading {
 impl Reading {
     /// Reads from `url` to its end, or as much as `seconds`.
     pub fn of_url(url: &str, transport: Transport, seconds: Option<u32>) -> Self {
-        let mut command = ffmpeg();
-        command.args(rtsp_input(transport, url));
-        Self::start(command, seconds)
+        Self::in_codec(ffmpeg(), Filter::H264, url, transport, seconds)
     }
 
-    fn start(mut command: Command, seconds: Option<u32>) -> Self {
+    /// The same of any codec, by any ffmpeg.
+    pub fn in_codec(
+        mut ffmpeg: Command,
+        filter: Filter,
+        url: &str,
+        transport: Transport,
+        seconds: Option<u32>,
+    ) -> Self {
+        ffmpeg.args(rtsp_input(transport, url));
+        Self::start(ffmpeg, filter, seconds)
+    }
+
+    fn start(mut command: Command, filter: Filter, seconds: Option<u32>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let limit: Vec<_> = seconds.iter().flat_map(|s| ["-t".to_owned(), s.to_string()]).collect();
         let copy = ["-c", "copy", "-f", "framehash", "-hash", "md5"];
         command
-            .args(["-map", "0:v", "-bsf:v", "h264_mp4toannexb,filter_units=remove_types=7-9"])
+            // FFmpeg knows no keyframe of VP9 in RTP, and copies none before the first.
+            .args(["-copyinkf", "-map", "0:v", "-bsf:v", filter.name()])
             .args(&limit)
             .args(copy)
             .arg(directory.path().join("video"))

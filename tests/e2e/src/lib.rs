@@ -8,8 +8,11 @@ pub mod clients;
 pub mod clips;
 pub mod control;
 pub mod frames;
+pub mod interop;
 pub mod process;
+pub mod programmes;
 pub mod reader;
+pub mod tags;
 
 use std::time::Duration;
 

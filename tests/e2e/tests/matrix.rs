@@ -8,6 +8,7 @@ use e2e::{
     clips::{Units, clip, pictured, place},
     control::until_live,
     frames::Reading,
+    interop::{Outcome, record},
     process::Setup,
 };
 use futures_util::{StreamExt as _, future::join_all};
@@ -18,13 +19,26 @@ use tokio::process::Command;
 const PICTURES: u32 = 50;
 
 /// Who reads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Reader {
     Ffprobe,
     Ffmpeg,
     Rtspsrc,
     Mpv,
     Retina,
+}
+
+impl Reader {
+    /// Its name in docs/interop.md.
+    fn name(self) -> &'static str {
+        match self {
+            // It reads as ffmpeg does.
+            Self::Ffprobe | Self::Ffmpeg => "ffmpeg 5.1",
+            Self::Rtspsrc => "GStreamer",
+            Self::Mpv => "mpv",
+            Self::Retina => "retina",
+        }
+    }
 }
 
 const READERS: [Reader; 5] =
@@ -59,6 +73,10 @@ async fn all_readers_play(publisher: Publisher) {
         async move {
             read(reader, transport, url, published).await;
             println!("{publisher:?} -> {reader:?} over {transport:?}: ok");
+            let outcome = if reader == Reader::Retina { Outcome::Exact } else { Outcome::Decoded };
+            for codec in ["h264", "aac"] {
+                record(publisher.name(), codec, reader.name(), transport, outcome);
+            }
         }
     }))
     .await;

@@ -1,0 +1,91 @@
+//! Every codec: published by an ffmpeg that knows Enhanced RTMP, and HEVC as it was published before there was one; read by the newest
+//! ffmpeg bit for bit, and by every reader that knows the codec.
+
+use e2e::{
+    clients::{Running, Transport, newest_ffmpeg, newest_publishes, rtsp_input},
+    clips::{clip, place},
+    control::until_live,
+    frames::{self, Frame, Frames, Reading, time_difference},
+    interop::{Outcome, record},
+    process::{Gateway, Setup},
+    programmes::{LEGACY, NEWEST, PROGRAMMES, Programme},
+    tags,
+};
+use futures_util::future::join_all;
+
+/// A millisecond, the unit of RTMP's times, and what both ends round by.
+const MILLISECOND: f64 = 0.001_01;
+/// ffmpeg places the first access units before the other track's report has come, which tells how far the tracks are apart.
+const UNSETTLED: usize = 8;
+/// What has to be read at the least, of clips of 20 s.
+const SECONDS: f64 = 10.0;
+
+#[tokio::test]
+async fn the_newest_ffmpeg_reads_every_codec_bit_for_bit_and_at_its_times_over_tcp_and_udp() {
+    let gateway = Setup::both().with("ingest-hold", "2s").start().await;
+    let cells = PROGRAMMES.iter().map(|programme| async {
+        let clip = clip(programme.clip);
+        let published = frames::of_clip_in(&clip, programme.filter).await;
+        let publisher = newest_publishes(&clip, &gateway.rtmp_url(programme.clip), &[], &[]);
+        let reading = read_to_the_end(&gateway, programme.clip, programme, published);
+        let ((), _) = tokio::join!(reading, publisher.success());
+        for transport in [Transport::Tcp, Transport::Udp] {
+            record(NEWEST, programme.video, NEWEST, transport, Outcome::Exact);
+            record(NEWEST, programme.audio, NEWEST, transport, Outcome::Exact);
+        }
+    });
+    join_all(cells).await;
+}
+
+#[tokio::test]
+async fn hevc_of_codec_id_12_is_read_bit_for_bit() {
+    let programme = &PROGRAMMES[0];
+    let gateway = Setup::both().with("ingest-hold", "2s").start().await;
+    let clip = clip(programme.clip);
+    let published = frames::of_clip_in(&clip, programme.filter).await;
+    let tags = tags::legacy_hevc(tags::of_clip(&clip).await);
+    let publisher = tokio::spawn(tags::publish(gateway.rtmp(), "legacy", tags));
+    read_to_the_end(&gateway, "legacy", programme, published).await;
+    publisher.await.unwrap().unwrap();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        record(LEGACY, "hevc", NEWEST, transport, Outcome::Exact);
+    }
+}
+
+async fn read_to_the_end(gateway: &Gateway, key: &str, programme: &Programme, published: Frames) {
+    until_live(&gateway.publish_grpc(), key).await;
+    let url = gateway.rtsp_url(key);
+    let read = async |transport| {
+        let filter = programme.filter;
+        let read = Reading::in_codec(newest_ffmpeg(), filter, &url, transport, None).frames().await;
+        compare(&format!("{key} over {transport:?}"), &published, &read);
+    };
+    let mut decode = newest_ffmpeg();
+    decode.args(rtsp_input(Transport::Tcp, &url)).args(["-t", "8", "-f", "null", "-"]);
+    let decode = Running::start(decode).silent_success();
+    tokio::join!(read(Transport::Tcp), read(Transport::Udp), decode);
+}
+
+fn compare(what: &str, published: &Frames, read: &Frames) {
+    for (kind, published, read) in
+        [("video", &published.video, &read.video), ("audio", &published.audio, &read.audio)]
+    {
+        let what = format!("{kind} of {what}");
+        let hashes = |frames: &[Frame]| frames.iter().map(|f| f.hash.clone()).collect::<Vec<_>>();
+        let from = place(&hashes(published), &hashes(read));
+        let from = from.unwrap_or_else(|| panic!("{what}: {} others", read.len()));
+        let published = &published[from..];
+        assert_eq!(read.len(), published.len(), "{what}: read to the end");
+        let times = || read.iter().filter_map(|frame| frame.pts);
+        let lasts = times().next_back().expect("a time") - times().next().expect("a time");
+        let settled = (&published[UNSETTLED..], &read[UNSETTLED..]);
+        let pts = time_difference(settled.0, settled.1, |frame| frame.pts);
+        println!(
+            "{what}: {} access units over {lasts:.3} s from number {from} on, PTS within {:.3} ms",
+            read.len(),
+            pts * 1e3
+        );
+        assert!(lasts >= SECONDS, "{what}: {lasts} s");
+        assert!(pts < MILLISECOND, "{what}: PTS differ by {pts} s");
+    }
+}
