@@ -248,10 +248,13 @@ fn codecs_whose_frames_tell_all_need_no_header() {
     let third = headers(&bench.audio(52, aac_frame(100, 1)))[0].clone();
     assert_eq!((third.payload_type, bench.pipeline.tracks()[0].identity.payload_type), (99, 99));
 
-    // The same at 48 kHz is another track.
-    let mut other = vec![0x2F, 0xFF, 0xFB, 0x94, 0x64];
-    other.resize(1 + 384, 0);
-    assert_eq!(headers(&bench.audio(52, other.into()))[0].ssrc, second.ssrc + 2);
+    // MP3 again, and then at another rate: another track each time.
+    let mut other = vec![0x2F, 0xFF, 0xFB, 0x90, 0x64];
+    other.resize(1 + 417, 0);
+    assert_eq!(headers(&bench.audio(78, other.clone().into()))[0].ssrc, third.ssrc + 2);
+    other[3] = 0x94;
+    other.truncate(1 + 384);
+    assert_eq!(headers(&bench.audio(104, other.into()))[0].ssrc, third.ssrc + 4);
     assert_eq!(bench.pipeline.tracks()[0].config.sample_rate(), 48_000);
 
     // G.711 goes out in as many packets as it takes, each at its own time.
