@@ -89,6 +89,13 @@ impl Reading {
         Self::start(ffmpeg, filter, seconds)
     }
 
+    /// Reads what ffmpeg is given by these arguments, up to its `-i`, for so many seconds.
+    pub fn of_input(input: &[&str], seconds: u32) -> Self {
+        let mut command = ffmpeg();
+        command.args(input);
+        Self::start(command, Filter::H264, Some(seconds))
+    }
+
     fn start(mut command: Command, filter: Filter, seconds: Option<u32>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let limit: Vec<_> = seconds.iter().flat_map(|s| ["-t".to_owned(), s.to_string()]).collect();
