@@ -9,7 +9,7 @@ use proto::v1;
 
 use crate::{
     leg::{Counters, LegState},
-    stream::ReaderEntry,
+    stream::{ReaderEntry, Transport},
 };
 
 /// A stream's state.
@@ -40,7 +40,11 @@ pub(crate) fn counters(counters: &Counters) -> v1::StreamCounters {
 
 /// A reader.
 pub(crate) fn reader(reader: &ReaderEntry) -> v1::Reader {
-    let transport = if reader.udp { v1::ReaderTransport::Udp } else { v1::ReaderTransport::Tcp };
+    let transport = match reader.by {
+        Transport::Tcp => v1::ReaderTransport::Tcp,
+        Transport::Udp => v1::ReaderTransport::Udp,
+        Transport::Multicast => v1::ReaderTransport::Multicast,
+    };
     let playing = reader.playing.load(Ordering::Relaxed);
     let state = if playing { v1::ReaderState::Playing } else { v1::ReaderState::Ready };
     v1::Reader {

@@ -11,7 +11,7 @@ use prometheus_client::{
 };
 use svc_core::metrics::Metrics;
 
-use crate::leg::Counters;
+use crate::{leg::Counters, stream::Transport};
 
 /// How many counters a stream has that are added up.
 const PER_STREAM: usize = 12;
@@ -144,8 +144,8 @@ impl Instruments {
     }
 
     /// A reader plays by a transport.
-    pub(crate) fn play(&self, udp: bool) -> Counted {
-        Counted::new(self.readers.get_or_create_owned(&transport(udp)))
+    pub(crate) fn play(&self, by: Transport) -> Counted {
+        Counted::new(self.readers.get_or_create_owned(&transport(by)))
     }
 
     /// A DESCRIBE waits for a publisher.
@@ -160,8 +160,8 @@ impl Instruments {
     }
 
     /// Packets sent by a transport.
-    pub(crate) fn reader_packets(&self, udp: bool) -> Counter {
-        self.reader_packets.get_or_create_owned(&transport(udp))
+    pub(crate) fn reader_packets(&self, by: Transport) -> Counter {
+        self.reader_packets.get_or_create_owned(&transport(by))
     }
 
     /// A response went out.
@@ -191,8 +191,14 @@ impl Drop for Counted {
     }
 }
 
-fn transport(udp: bool) -> TransportLabel {
-    TransportLabel { transport: if udp { "udp" } else { "tcp" } }
+fn transport(by: Transport) -> TransportLabel {
+    TransportLabel {
+        transport: match by {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::Multicast => "multicast",
+        },
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,17 @@ pub(crate) struct Readers {
     pub(crate) changed: watch::Sender<u64>,
 }
 
+/// How a reader gets its packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Transport {
+    /// Interleaved in its connection.
+    Tcp,
+    /// UDP of its own.
+    Udp,
+    /// UDP shared with other readers.
+    Multicast,
+}
+
 /// A reader as GetStream shows it.
 pub(crate) struct ReaderEntry {
     /// Its public id.
@@ -84,14 +95,14 @@ pub(crate) struct ReaderEntry {
     pub(crate) peer: SocketAddr,
     /// User-Agent.
     pub(crate) user_agent: String,
-    /// Whether it plays by UDP, else interleaved.
-    pub(crate) udp: bool,
+    /// How it gets its packets.
+    pub(crate) by: Transport,
     /// When its session was made.
     pub(crate) connected_at: SystemTime,
     /// Whether it plays now.
     pub(crate) playing: std::sync::atomic::AtomicBool,
-    /// RTP packets sent to it.
-    pub(crate) packets_sent: AtomicU32,
+    /// RTP packets sent to it; by multicast those sent to its group, whose readers share the count.
+    pub(crate) packets_sent: Arc<AtomicU32>,
     /// Skips.
     pub(crate) skips: AtomicU32,
     /// Access units missed by skipping.

@@ -2,6 +2,7 @@
 
 mod control;
 mod metrics;
+mod multicast;
 mod rtsp;
 mod slow;
 mod start;

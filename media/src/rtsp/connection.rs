@@ -317,7 +317,12 @@ impl ServerConnection {
             return Outcome::Refused(Status::BadRequest);
         };
         let taken = self.session.as_ref().map(Session::transports).unwrap_or_default();
-        let offer = Offer { udp_ports: self.config.udp_ports, peer: self.peer.ip(), taken: &taken };
+        let offer = Offer {
+            udp_ports: self.config.udp_ports,
+            multicast: self.config.multicast,
+            peer: self.peer.ip(),
+            taken: &taken,
+        };
         let Some(choice) = choose(transport, &offer) else {
             return Outcome::Refused(Status::UnsupportedTransport);
         };

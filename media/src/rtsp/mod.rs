@@ -2,7 +2,7 @@
 //!
 //! How it travels where only HTTP gets through stands in [`tunnel`].
 //!
-//! Left out on purpose: RECORD and ANNOUNCE (streams come by RTMP), REDIRECT, multicast, RTSP 2.0, seeking (streams are live: any
+//! Left out on purpose: RECORD and ANNOUNCE (streams come by RTMP), REDIRECT, RTSP 2.0, seeking (streams are live: any
 //! Range is taken, and answered by `npt=now-`).
 
 mod codec;
@@ -14,7 +14,10 @@ pub mod tunnel;
 mod url;
 mod wishes;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -30,6 +33,19 @@ pub struct ServerConfig {
     pub session_timeout: Duration,
     /// The UDP ports that SETUP announces for UDP readers (RTP, RTCP); `None`: UDP is refused with 461.
     pub udp_ports: Option<(u16, u16)>,
+    /// Whether there is multicast; else it is refused with 461.
+    pub multicast: bool,
+}
+
+/// Where a track is sent by multicast.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// The group.
+    pub address: IpAddr,
+    /// The port of RTP, which is even; RTCP is the next.
+    pub port: u16,
+    /// How many routers its packets pass.
+    pub ttl: u8,
 }
 
 /// How a track of a session is carried.
@@ -49,6 +65,8 @@ pub enum TrackTransport {
         /// Where RTCP goes and comes from.
         rtcp: SocketAddr,
     },
+    /// A group that the shell names in its answer to SETUP.
+    Multicast,
 }
 
 /// A request whose answer the shell has to give.
@@ -65,7 +83,8 @@ pub enum Event {
         /// User-Agent, may be empty.
         user_agent: String,
     },
-    /// SETUP of a track whose transport was found acceptable: answer by [`ServerConnection::answer_setup`].
+    /// SETUP of a track whose transport was found acceptable: answer by [`ServerConnection::answer_setup`],
+    /// for multicast by [`ServerConnection::answer_setup_multicast`].
     Setup {
         /// Path of the stream, the control suffix taken off.
         path: String,

@@ -87,7 +87,7 @@ impl Session {
     pub(super) fn track_of_rtcp(&self, channel: u8) -> Option<usize> {
         let track = self.tracks.iter().find(|track| match track.transport {
             TrackTransport::Interleaved { rtcp, .. } => rtcp == channel,
-            TrackTransport::Udp { .. } => false,
+            TrackTransport::Udp { .. } | TrackTransport::Multicast => false,
         })?;
         Some(track.index)
     }

@@ -20,11 +20,13 @@ use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
 use super::{
     Place, Shared,
     closed::Closed,
+    multicast::{Cast, Casting},
     playback::Playback,
     udp::{Heard, Listening, UdpPorts},
     wire::{Came, Deaf, Inbound, Output, READ_BYTES, Wire},
 };
-use crate::stream::{PublishedStream, ReaderDescription, ReaderGuard};
+use crate::stream::{PublishedStream, ReaderDescription, ReaderGuard, Transport};
+pub(super) use waiting::place;
 use waiting::{Ready, Waiting};
 
 /// What is read at the most while a request waits: what the connection may leave unread (a header block, a body and a frame header), and a read.
@@ -64,12 +66,15 @@ struct Session {
     reader: ReaderGuard,
     playback: Option<Playback>,
     listening: Vec<Listening>,
+    /// The group of a reader by multicast, and while it plays its part in that.
+    cast: Option<Arc<Cast>>,
+    casting: Option<Casting>,
 }
 
 /// What the last session of the connection was, for the log.
 struct Played {
     stream: StreamKey,
-    udp: bool,
+    by: Transport,
     packets: u32,
     skips: u32,
 }
@@ -95,6 +100,7 @@ impl Connection {
             server_name: concat!("rtmp2rtsp/", env!("CARGO_PKG_VERSION")).to_owned(),
             session_timeout: shared.config.session_timeout,
             udp_ports: udp.map(UdpPorts::ports),
+            multicast: shared.multicast.is_some() && matches!(inbound, Inbound::Plain(_)),
         };
         Self {
             peer,
@@ -134,7 +140,7 @@ impl Connection {
             peer = %self.peer,
             carrier = self.inbound.name(),
             stream = played.map(|played| played.stream.as_str()),
-            udp = played.map(|played| played.udp),
+            by = played.map(|played| tracing::field::debug(played.by)),
             why = why.text(),
             seconds = self.began.elapsed().as_secs(),
             bytes = self.bytes_sent,

@@ -3,6 +3,7 @@
 mod closed;
 mod connection;
 mod entrance;
+mod multicast;
 mod playback;
 mod udp;
 mod wire;
@@ -28,6 +29,7 @@ use crate::{
     service::StartError,
     stream::StreamSource,
 };
+use multicast::Multicast;
 use udp::UdpPorts;
 use wire::Tunnels;
 
@@ -39,6 +41,7 @@ pub(crate) struct Sockets {
     listener: TcpListener,
     address: SocketAddr,
     udp: Option<UdpPorts>,
+    multicast: Option<Multicast>,
 }
 
 impl Sockets {
@@ -59,7 +62,8 @@ impl Sockets {
         } else {
             None
         };
-        Ok(Self { listener, address: bound, udp })
+        let multicast = Multicast::bind(config)?;
+        Ok(Self { listener, address: bound, udp, multicast })
     }
 
     /// Where it listens, port 0 resolved.
@@ -77,12 +81,22 @@ pub(crate) struct Shared {
     /// there.
     waiters: Semaphore,
     tunnels: Tunnels,
+    multicast: Option<Multicast>,
+    tasks: Tasks,
     next_reader: AtomicU64,
     shutdown: Shutdown,
     metrics: Instruments,
 }
 
 impl Shared {
+    /// Whence RTP goes to groups, or else to single readers.
+    fn udp_ports(&self, multicast: bool) -> Option<&UdpPorts> {
+        match &self.multicast {
+            Some(groups) if multicast => Some(groups.ports()),
+            Some(_) | None => self.udp.as_ref(),
+        }
+    }
+
     fn next_reader_id(&self) -> u64 {
         self.next_reader.fetch_add(1, Ordering::Relaxed)
     }
@@ -130,6 +144,8 @@ impl Server {
             udp: self.sockets.udp,
             waiters: Semaphore::new(max_connections.div_ceil(2)),
             tunnels: Tunnels::default(),
+            multicast: self.sockets.multicast,
+            tasks: self.tasks.clone(),
             next_reader: AtomicU64::new(1),
             shutdown: shutdown.clone(),
             metrics: self.metrics,

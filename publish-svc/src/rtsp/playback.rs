@@ -17,11 +17,11 @@ use media::{
 use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
 
-use super::{Shared, wire::Output};
+use super::{Shared, udp::UdpPorts, wire::Output};
 use crate::{
     metrics::Counted,
     ring::{Cursor, RingUnit},
-    stream::{PublishedStream, ReaderDescription, ReaderGuard},
+    stream::{PublishedStream, ReaderDescription, ReaderEntry, Transport},
 };
 
 /// Access units taken from the ring at once.
@@ -51,7 +51,10 @@ pub(super) struct Playback {
     /// Of all readers of the transport.
     sent: Counter,
     sent_before: u32,
-    _counted: Counted,
+    /// Not of a group's sender, which is no reader.
+    _counted: Option<Counted>,
+    /// Whether it is sent to a group.
+    multicast: bool,
     /// UDP: what waits for its burst.
     paced: VecDeque<(SocketAddr, SegmentRun)>,
     next_burst: Instant,
@@ -64,17 +67,19 @@ impl Playback {
         stream: Arc<PublishedStream>,
         description: Arc<ReaderDescription>,
         (tracks, cursor): (&[(usize, TrackTransport)], Cursor),
-        reader: &ReaderGuard,
+        reader: &ReaderEntry,
     ) -> Self {
         let tracks = tracks
             .iter()
             .map(|&(index, transport)| Track { index, transport, packets: 0, octets: 0 })
             .collect();
+        let multicast = reader.by == Transport::Multicast;
         let now = Instant::now();
         Self {
-            sent: shared.metrics.reader_packets(reader.udp),
+            sent: shared.metrics.reader_packets(reader.by),
             sent_before: reader.packets_sent.load(Ordering::Relaxed),
-            _counted: shared.metrics.play(reader.udp),
+            _counted: (!multicast).then(|| shared.metrics.play(reader.by)),
+            multicast,
             shared,
             stream,
             description,
@@ -100,7 +105,7 @@ impl Playback {
     pub(super) async fn ready(&self, room: bool) {
         if !self.paced.is_empty() {
             tokio::time::sleep_until(self.next_burst.into()).await;
-            if let Some(udp) = &self.shared.udp {
+            if let Some(udp) = self.udp() {
                 // A socket that fails shows it at the next send.
                 let _ = udp.writable().await;
             }
@@ -118,7 +123,7 @@ impl Playback {
 
     /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`. A report that is due goes first: readers
     /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before.
-    pub(super) fn advance(&mut self, reader: &ReaderGuard, output: &mut Output) {
+    pub(super) fn advance(&mut self, reader: &ReaderEntry, output: &mut Output) {
         if Instant::now() >= self.next_report {
             self.report(output);
         }
@@ -139,7 +144,7 @@ impl Playback {
         self.burst();
     }
 
-    fn take(&mut self, unit: &RingUnit, reader: &ReaderGuard, output: &mut Output) {
+    fn take(&mut self, unit: &RingUnit, reader: &ReaderEntry, output: &mut Output) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.index == unit.track) else {
             return;
         };
@@ -154,11 +159,13 @@ impl Playback {
                 let runs = unit.packets.runs(BURST as usize);
                 self.paced.extend(runs.map(|run| (rtp, run)));
             }
+            TrackTransport::Multicast => {}
         }
     }
 
     fn burst(&mut self) {
-        let Some(udp) = &self.shared.udp else { return };
+        let shared = self.shared.clone();
+        let Some(udp) = shared.udp_ports(self.multicast) else { return };
         if self.paced.is_empty() || Instant::now() < self.next_burst {
             return;
         }
@@ -207,6 +214,10 @@ impl Playback {
         }
     }
 
+    fn udp(&self) -> Option<&UdpPorts> {
+        self.shared.udp_ports(self.multicast)
+    }
+
     fn ssrc(&self, track: usize) -> u32 {
         let track = self.description.description.tracks.get(track);
         track.and_then(|track| track.ssrc).unwrap_or_default()
@@ -222,10 +233,12 @@ impl Playback {
                 output.push(framed.freeze());
             }
             TrackTransport::Udp { rtcp, .. } => {
-                if let Some(udp) = &self.shared.udp {
+                if let Some(udp) = self.udp() {
                     udp.send_rtcp(rtcp, &compound);
                 }
             }
+            // What is sent to a group has the group's addresses.
+            TrackTransport::Multicast => {}
         }
     }
 }

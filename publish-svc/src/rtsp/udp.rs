@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -80,6 +80,15 @@ impl UdpPorts {
             port,
             heard_by_address: Mutex::default(),
         })
+    }
+
+    /// Sends multicast by the interface of this address, over so many routers.
+    pub(super) fn set_multicast(&self, interface: Ipv4Addr, ttl: u8) -> io::Result<()> {
+        for socket in [&self.rtp, &self.rtcp] {
+            socket2::SockRef::from(socket).set_multicast_if_v4(&interface)?;
+            socket.set_multicast_ttl_v4(ttl.into())?;
+        }
+        Ok(())
     }
 
     /// The ports of RTP and RTCP.

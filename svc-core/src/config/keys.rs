@@ -236,6 +236,17 @@ pub const KEYS: &[Key] = &[
         Rule::Switch,
         "Whether readers may play over UDP; else they are told 461 and use TCP"
     ),
+    key!(
+        rtsp.multicast,
+        Rule::Multicast,
+        "The groups of readers by multicast, one for each stream that is read so; no other node may have them. Empty: such readers are told 461"
+    ),
+    key!(
+        rtsp.multicast_port,
+        Rule::EvenPort { zero: false },
+        "The port of RTP of a group's first track; each further track has the next pair"
+    ),
+    key!(rtsp.multicast_ttl, Rule::Count(1..=255), "How many routers multicast packets pass"),
     key!(rtsp.max_connections, CONNECTIONS, "RTSP connections at one time"),
     key!(
         rtsp.session_timeout,

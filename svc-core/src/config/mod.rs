@@ -7,11 +7,13 @@
 mod docs;
 mod keys;
 mod load;
+mod multicast;
 mod value;
 
 pub use docs::{markdown, to_toml};
 pub use keys::{KEYS, Key, SECTIONS};
 pub use load::{ConfigError, flags, from_flags, load};
+pub use multicast::{MulticastRange, NoMulticastRange};
 pub use value::{Rule, Value};
 
 use std::{
@@ -153,6 +155,12 @@ pub struct RtspConfig {
     pub rtp_port: u16,
     /// Whether readers may use UDP; else 461. true
     pub udp: bool,
+    /// The groups of readers by multicast, one a stream; empty: no multicast, else 461. Empty
+    pub multicast: MulticastRange,
+    /// The even port of RTP of a group's first track; each further track has the next pair. 8002
+    pub multicast_port: u16,
+    /// How many routers multicast passes. 1
+    pub multicast_ttl: u16,
     /// Connections at one time. 1000
     pub max_connections: usize,
     /// Session timeout. 60 s
@@ -271,6 +279,9 @@ impl Default for RtspConfig {
             listen: ([0, 0, 0, 0], 8554).into(),
             rtp_port: 8000,
             udp: true,
+            multicast: MulticastRange::default(),
+            multicast_port: 8002,
+            multicast_ttl: 1,
             max_connections: 1000,
             session_timeout: Duration::from_secs(60),
             sender_report_interval: Duration::from_secs(5),

@@ -8,7 +8,7 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::{LogFormat, Takeover};
+use super::{LogFormat, MulticastRange, Takeover};
 
 /// What a key's value may be.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub enum Rule {
     Time(RangeInclusive<Duration>),
     /// `scheme://host:port`, or empty.
     Url(&'static str),
+    /// A range of multicast addresses, or empty.
+    Multicast,
     /// 1 to 128 letters, digits, `.`, `_`, `-`; or empty.
     Id,
     /// A `tracing` filter.
@@ -59,6 +61,8 @@ pub enum Value {
     Time(Duration),
     /// Text, also of a URL or filter.
     Text(String),
+    /// A range of multicast addresses.
+    Multicast(MulticastRange),
     /// A log format.
     Format(LogFormat),
     /// What a second publisher meets.
@@ -89,6 +93,7 @@ impl Rule {
                 show_time(*range.end())
             ),
             Self::Url(scheme) => format!("{scheme}://host:port, or empty"),
+            Self::Multicast => "IPv4 multicast addresses, such as 239.255.42.0/24, or empty".into(),
             Self::Id => {
                 format!("up to {MAX_ID_CHARS} letters, digits, \".\", \"_\", \"-\", or empty")
             }
@@ -118,6 +123,7 @@ impl Rule {
                 .filter(|time| range.contains(time))
                 .map(Value::Time),
             Self::Url(scheme) => is_url(scheme, text).then(|| Value::Text(text.into())),
+            Self::Multicast => text.parse().ok().map(Value::Multicast),
             Self::Id => is_id(text).then(|| Value::Text(text.into())),
             Self::Filter => EnvFilter::builder().parse(text).ok().map(|_| Value::Text(text.into())),
             Self::Format => match text {
@@ -146,6 +152,7 @@ impl Value {
             Self::Bytes(bytes) => show_bytes(*bytes),
             Self::Time(time) => show_time(*time),
             Self::Text(text) => text.clone(),
+            Self::Multicast(range) => range.to_string(),
             Self::Format(LogFormat::Text) => "text".into(),
             Self::Format(LogFormat::Json) => "json".into(),
             Self::Takeover(Takeover::Reject) => "reject".into(),
@@ -164,6 +171,7 @@ impl Value {
             | Self::Bytes(_)
             | Self::Time(_)
             | Self::Text(_)
+            | Self::Multicast(_)
             | Self::Format(_)
             | Self::Takeover(_) => self.show().into(),
         }
@@ -232,7 +240,7 @@ macro_rules! field {
     )+};
 }
 field!(SocketAddr: Listen, IpAddr: Ip, bool: Switch, Duration: Time, String: Text);
-field!(LogFormat: Format, Takeover: Takeover);
+field!(LogFormat: Format, Takeover: Takeover, MulticastRange: Multicast);
 
 macro_rules! number {
     ($($type:ty),+) => {$(

@@ -1,7 +1,7 @@
 //! The shell's answers to the requests that wait for them.
 
 use super::{Pending, ServerConnection};
-use crate::rtsp::{Refusal, RtpInfo, message::Status, session::State};
+use crate::rtsp::{Group, Refusal, RtpInfo, message::Status, session::State};
 
 impl ServerConnection {
     /// Answers DESCRIBE with an SDP.
@@ -21,11 +21,20 @@ impl ServerConnection {
 
     /// Answers SETUP: the SSRC of the track, for the Transport header.
     pub fn answer_setup(&mut self, answer: Result<u32, Refusal>) {
+        self.answer_setup_with(answer, None);
+    }
+
+    /// Answers SETUP of multicast: the SSRC of the track and its group.
+    pub fn answer_setup_multicast(&mut self, ssrc: u32, group: Group) {
+        self.answer_setup_with(Ok(ssrc), Some(group));
+    }
+
+    fn answer_setup_with(&mut self, answer: Result<u32, Refusal>, group: Option<Group>) {
         let waiting = self.pending.take_if(|pending| matches!(pending, Pending::Setup { .. }));
         let Some(Pending::Setup { cseq, track, choice, url }) = waiting else { return };
         let response = match answer {
             Ok(ssrc) => {
-                let transport = choice.header(self.config.udp_ports, ssrc);
+                let transport = choice.header(self.config.udp_ports, group, ssrc);
                 if let Some(session) = &mut self.session {
                     session.add(track, &choice, url);
                 }

@@ -64,6 +64,7 @@ fn config() -> ServerConfig {
         server_name: "test".into(),
         session_timeout: Duration::from_secs(60),
         udp_ports: Some((8000, 8001)),
+        multicast: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use media::rtsp::{Event, Refusal, Start, TrackTransport};
+use media::rtsp::{Event, Group, Refusal, RtpInfo, Start, TrackTransport};
 
 use super::{
     Connection, Played, Session,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     rtsp::{playback::Playback, udp::UdpPorts},
-    stream::ReaderEntry,
+    stream::{ReaderEntry, Transport},
 };
 
 impl Connection {
@@ -30,6 +30,7 @@ impl Connection {
             Event::Paused => {
                 if let Some(session) = &mut self.session {
                     session.playback = None;
+                    session.casting = None;
                     session.reader.set_playing(false);
                 }
             }
@@ -52,10 +53,11 @@ impl Connection {
                 });
                 self.machine.answer_describe(sdp);
             }
-            Ready::SetUp(asked, found) => {
-                let answer = found.and_then(|found| self.set_up(asked, found));
-                self.machine.answer_setup(answer);
-            }
+            Ready::SetUp(asked, found) => match found.and_then(|found| self.set_up(asked, found)) {
+                Ok((ssrc, Some(group))) => self.machine.answer_setup_multicast(ssrc, group),
+                Ok((ssrc, None)) => self.machine.answer_setup(Ok(ssrc)),
+                Err(refusal) => self.machine.answer_setup(Err(refusal)),
+            },
             Ready::Play(tracks, cursor) => {
                 let Some(session) = &mut self.session else {
                     self.machine.answer_play(Err(Refusal::Internal));
@@ -81,7 +83,7 @@ impl Connection {
         }
     }
 
-    fn set_up(&mut self, asked: SetUp, found: Found) -> Result<u32, Refusal> {
+    fn set_up(&mut self, asked: SetUp, found: Found) -> Result<(u32, Option<Group>), Refusal> {
         let (stream, description) = found;
         let tracks = &description.description.tracks;
         let index = match asked.track {
@@ -90,42 +92,60 @@ impl Connection {
             None => return Err(Refusal::AggregateNotAllowed),
         };
         let ssrc = tracks.get(index).ok_or(Refusal::NotFound)?.ssrc.unwrap_or_default();
-        if self.session.is_none() {
-            let udp = matches!(asked.transport, TrackTransport::Udp { .. });
+        let (groups, mut group, mut cast) = (self.shared.multicast.as_ref(), None, None);
+        if let (TrackTransport::Multicast, Some(groups)) = (asked.transport, groups) {
+            let joined = groups.join(&self.shared, &stream, &description)?;
+            group = Some(groups.group(&joined, index)?);
+            cast = Some(joined);
+        }
+        let transport = asked.transport;
+        let session = self.session.get_or_insert_with(|| {
+            let by = match transport {
+                TrackTransport::Interleaved { .. } => Transport::Tcp,
+                TrackTransport::Udp { .. } => Transport::Udp,
+                TrackTransport::Multicast => Transport::Multicast,
+            };
             let entry = ReaderEntry {
                 id: self.shared.next_reader_id(),
                 peer: self.peer,
                 user_agent: asked.user_agent,
-                udp,
+                by,
                 connected_at: SystemTime::now(),
                 playing: AtomicBool::new(false),
-                packets_sent: AtomicU32::new(0),
+                packets_sent: cast.as_ref().map(|cast| cast.packets_sent()).unwrap_or_default(),
                 skips: AtomicU32::new(0),
                 access_units_skipped: AtomicU32::new(0),
             };
             let reader = stream.readers.add(entry);
-            self.session = Some(Session {
-                stream,
-                description,
-                reader,
-                playback: None,
-                listening: Vec::new(),
-            });
-        }
-        if let (TrackTransport::Udp { rtcp, .. }, Some(session)) =
-            (asked.transport, &mut self.session)
-        {
+            let (playback, listening) = (None, Vec::new());
+            Session { stream, description, reader, playback, listening, cast, casting: None }
+        });
+        if let TrackTransport::Udp { rtcp, .. } = transport {
             let listening = UdpPorts::listen(&self.shared, rtcp, self.heard.clone());
             session.listening.push(listening);
         }
-        Ok(ssrc)
+        Ok((ssrc, group))
     }
 
     fn play(&mut self, tracks: Vec<(usize, TrackTransport)>, start: Start) {
-        let Some(session) = &self.session else {
+        let Some(session) = &mut self.session else {
             self.machine.answer_play(Err(Refusal::Internal));
             return;
         };
+        if let Some(cast) = &session.cast {
+            if session.casting.is_none() {
+                session.casting = Some(cast.play(&self.shared));
+                session.reader.set_playing(true);
+            }
+            // Where the group is just now is not what a reader gets first: that depends on when it joins.
+            let info = |&(track, _): &(usize, TrackTransport)| RtpInfo {
+                track,
+                sequence_number: None,
+                rtp_timestamp: None,
+            };
+            self.machine.answer_play(Ok(tracks.iter().map(info).collect()));
+            return;
+        }
         if let Some(playback) = &session.playback {
             // Playing already: nothing changes.
             self.machine.answer_play(Ok(playback.rtp_info()));
@@ -139,8 +159,8 @@ impl Connection {
         if let Some(Session { stream, reader, .. }) = self.session.take() {
             let packets = reader.packets_sent.load(Ordering::Relaxed);
             let skips = reader.skips.load(Ordering::Relaxed);
-            let (stream, udp) = (stream.key.clone(), reader.udp);
-            self.played = Some(Played { stream, udp, packets, skips });
+            let (stream, by) = (stream.key.clone(), reader.by);
+            self.played = Some(Played { stream, by, packets, skips });
         }
     }
 }

@@ -103,7 +103,11 @@ async fn come(
 }
 
 /// Where a reader starts. The keyframe is waited for as long as DESCRIBE waits; then what is still to come begins with one.
-async fn place(shared: &Shared, stream: &PublishedStream, start: Start) -> Cursor {
+pub(in crate::rtsp) async fn place(
+    shared: &Shared,
+    stream: &PublishedStream,
+    start: Start,
+) -> Cursor {
     let edge = stream.ring.live_edge();
     let keyframe = async {
         loop {

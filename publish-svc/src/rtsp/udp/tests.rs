@@ -27,6 +27,8 @@ fn shared() -> Arc<Shared> {
         udp: Some(UdpPorts::bind(any).unwrap()),
         waiters: tokio::sync::Semaphore::new(0),
         tunnels: Default::default(),
+        multicast: None,
+        tasks: svc_core::tasks::Tasks::new(&svc_core::metrics::Metrics::new("test")),
         next_reader: 1.into(),
         shutdown: Shutdown::new(),
         metrics: Instruments::default(),

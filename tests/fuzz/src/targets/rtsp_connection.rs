@@ -60,6 +60,7 @@ fn converse<'a>(pieces: impl Iterator<Item = &'a [u8]>, policy: u8, udp: bool) -
         server_name: "fuzz".to_owned(),
         session_timeout: Duration::from_secs(60),
         udp_ports: udp.then_some((8000, 8001)),
+        multicast: udp,
     };
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut shell = Shell {

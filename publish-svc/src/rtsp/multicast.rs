@@ -1,0 +1,203 @@
+//! Readers by multicast: one group per stream and one sender for all its readers, which begins with the first that plays and ends after
+//! the last. A reader's RTSP connection keeps its session; receivers' reports go to the group and are not listened to.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32},
+    },
+    time::SystemTime,
+};
+
+use media::rtsp::{Group, Refusal, Start, TrackTransport};
+use svc_core::config::{MulticastRange, RtspConfig};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::{Shared, connection::place, playback::Playback, udp::UdpPorts, wire::Output};
+use crate::{
+    metrics::Counted,
+    service::StartError,
+    stream::{PublishedStream, ReaderDescription, ReaderEntry, Transport},
+};
+
+/// The groups of the node.
+pub(super) struct Multicast {
+    ports: UdpPorts,
+    range: MulticastRange,
+    port: u16,
+    ttl: u8,
+    /// As many as the range has addresses at the most.
+    casts: Mutex<Vec<Weak<Cast>>>,
+}
+
+/// A stream's group, for as long as a session holds it.
+pub(super) struct Cast {
+    stream: Arc<PublishedStream>,
+    description: Arc<ReaderDescription>,
+    address: Ipv4Addr,
+    /// What its sender counts.
+    entry: ReaderEntry,
+    playing: Mutex<Playing>,
+}
+
+#[derive(Default)]
+struct Playing {
+    readers: usize,
+    /// Ends the sender.
+    stop: CancellationToken,
+}
+
+/// A reader that plays, for as long as this lives.
+pub(super) struct Casting {
+    cast: Arc<Cast>,
+    _counted: Counted,
+}
+
+impl Multicast {
+    /// Takes a pair of ports to send from; `None` where the configuration has no multicast.
+    pub(super) fn bind(config: &RtspConfig) -> Result<Option<Self>, StartError> {
+        if config.multicast.is_empty() {
+            return Ok(None);
+        }
+        let interface = match config.listen.ip() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        let address = SocketAddr::from((interface, 0));
+        let refused = |source| StartError::Bind { key: "rtsp.multicast", address, source };
+        let ttl = u8::try_from(config.multicast_ttl).unwrap_or(u8::MAX);
+        let ports = UdpPorts::bind(address).map_err(refused)?;
+        ports.set_multicast(interface, ttl).map_err(refused)?;
+        let (range, port) = (config.multicast, config.multicast_port);
+        Ok(Some(Self { ports, range, port, ttl, casts: Mutex::default() }))
+    }
+
+    /// Whence it is sent.
+    pub(super) fn ports(&self) -> &UdpPorts {
+        &self.ports
+    }
+
+    /// The group of a stream; an address of the range where it has none yet.
+    pub(super) fn join(
+        &self,
+        shared: &Shared,
+        stream: &Arc<PublishedStream>,
+        description: &Arc<ReaderDescription>,
+    ) -> Result<Arc<Cast>, Refusal> {
+        let mut casts = self.casts.lock().unwrap_or_else(PoisonError::into_inner);
+        let live: Vec<_> = casts.iter().filter_map(Weak::upgrade).collect();
+        if let Some(cast) = live.iter().find(|cast| Arc::ptr_eq(&cast.stream, stream)) {
+            return Ok(cast.clone());
+        }
+        let taken = |address: &Ipv4Addr| live.iter().any(|cast| cast.address == *address);
+        let free = self.range.addresses().find(|address| !taken(address));
+        let address = free.ok_or(Refusal::NotEnoughBandwidth)?;
+        let cast = Arc::new(Cast {
+            stream: stream.clone(),
+            description: description.clone(),
+            address,
+            entry: ReaderEntry {
+                id: shared.next_reader_id(),
+                peer: SocketAddr::from((address, self.port)),
+                user_agent: String::new(),
+                by: Transport::Multicast,
+                connected_at: SystemTime::now(),
+                playing: AtomicBool::new(true),
+                packets_sent: Arc::default(),
+                skips: AtomicU32::new(0),
+                access_units_skipped: AtomicU32::new(0),
+            },
+            playing: Mutex::default(),
+        });
+        casts.retain(|cast| cast.strong_count() > 0);
+        casts.push(Arc::downgrade(&cast));
+        Ok(cast)
+    }
+
+    /// Where a track of the stream goes.
+    pub(super) fn group(&self, cast: &Cast, track: usize) -> Result<Group, Refusal> {
+        let port = u16::try_from(2 * track).ok().and_then(|more| self.port.checked_add(more));
+        let port = port.filter(|port| *port < u16::MAX).ok_or(Refusal::Internal)?;
+        Ok(Group { address: cast.address.into(), port, ttl: self.ttl })
+    }
+}
+
+impl Cast {
+    /// RTP packets sent to the group.
+    pub(super) fn packets_sent(&self) -> Arc<AtomicU32> {
+        self.entry.packets_sent.clone()
+    }
+
+    /// One more reader plays; the first starts the sender.
+    pub(super) fn play(self: &Arc<Self>, shared: &Arc<Shared>) -> Casting {
+        let mut playing = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
+        playing.readers += 1;
+        if playing.readers == 1 {
+            playing.stop = CancellationToken::new();
+            let (sender, stop) = (self.clone(), playing.stop.clone());
+            let span =
+                tracing::info_span!("multicast", stream = %self.stream.key, group = %self.address);
+            let send = sender.send(shared.clone(), stop);
+            shared.tasks.spawn("rtsp_multicast", send.instrument(span));
+        }
+        Casting { cast: self.clone(), _counted: shared.metrics.play(Transport::Multicast) }
+    }
+
+    async fn send(self: Arc<Self>, shared: Arc<Shared>, stop: CancellationToken) {
+        tokio::select! {
+            // Nobody listens any more.
+            () = stop.cancelled() => {}
+            () = self.send_on(&shared) => {}
+        }
+    }
+
+    async fn send_on(&self, shared: &Arc<Shared>) {
+        let Some(groups) = &shared.multicast else { return };
+        let tracks = (0..self.description.description.tracks.len()).filter_map(|track| {
+            let group = groups.group(self, track).ok()?;
+            let at = |port| SocketAddr::new(group.address, port);
+            let (rtp, rtcp) = (at(group.port), at(group.port + 1));
+            Some((track, TrackTransport::Udp { rtp, rtcp }))
+        });
+        let tracks: Vec<_> = tracks.collect();
+        let (stream, description) = (self.stream.clone(), self.description.clone());
+        let ends = async {
+            tokio::select! {
+                () = self.stream.ended.cancelled() => {}
+                () = shared.shutdown.draining().cancelled() => {}
+            }
+        };
+        tokio::pin!(ends);
+        let cursor = tokio::select! {
+            () = &mut ends => return,
+            cursor = place(shared, &stream, Start::LastKeyframe) => cursor,
+        };
+        // Stays empty: all goes by UDP.
+        let mut output = Output::plain();
+        let start = (&tracks[..], cursor);
+        let mut playback = Playback::new(shared.clone(), stream, description, start, &self.entry);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut ends => break,
+                () = tokio::time::sleep_until(playback.next_report().into()) => {
+                    playback.report(&mut output);
+                }
+                () = playback.ready(true) => playback.advance(&self.entry, &mut output),
+            }
+        }
+        playback.bye(&mut output);
+    }
+}
+
+impl Drop for Casting {
+    fn drop(&mut self) {
+        let mut playing = self.cast.playing.lock().unwrap_or_else(PoisonError::into_inner);
+        playing.readers -= 1;
+        if playing.readers == 0 {
+            playing.stop.cancel();
+        }
+    }
+}
