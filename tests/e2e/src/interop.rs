@@ -12,6 +12,8 @@ pub enum Outcome {
     Exact,
     /// Decoded.
     Decoded,
+    /// All tracks were read, and neither compared nor decoded.
+    Read,
 }
 
 /// Writes down that `reader` read `codec` as `publisher` sent it.
@@ -21,6 +23,7 @@ pub fn record(publisher: &str, codec: &str, reader: &str, transport: Transport, 
     let outcome = match outcome {
         Outcome::Exact => "exact",
         Outcome::Decoded => "decoded",
+        Outcome::Read => "read",
     };
     let transport = transport.name();
     let line = format!("{publisher}\t{codec}\t{reader}\t{transport}\t{outcome}\n");

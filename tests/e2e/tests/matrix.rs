@@ -19,7 +19,7 @@ use tokio::process::Command;
 const PICTURES: u32 = 50;
 
 /// Who reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Reader {
     Ffprobe,
     Ffmpeg,
@@ -73,7 +73,11 @@ async fn all_readers_play(publisher: Publisher) {
         async move {
             read(reader, transport, url, published).await;
             println!("{publisher:?} -> {reader:?} over {transport:?}: ok");
-            let outcome = if reader == Reader::Retina { Outcome::Exact } else { Outcome::Decoded };
+            let outcome = match reader {
+                Reader::Ffprobe | Reader::Ffmpeg => Outcome::Read,
+                Reader::Rtspsrc | Reader::Mpv => Outcome::Decoded,
+                Reader::Retina => Outcome::Exact,
+            };
             for codec in ["h264", "aac"] {
                 record(publisher.name(), codec, reader.name(), transport, outcome);
             }
