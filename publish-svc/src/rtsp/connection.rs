@@ -33,6 +33,9 @@ use waiting::{Ready, Waiting};
 const MAX_INPUT: usize = (16 << 10) + (64 << 10) + READ_BYTES;
 /// Interleaved buffers that wait to be written before no more is taken from the ring: one batch.
 const MAX_WAITING: usize = 32;
+/// What waits to be written before nothing more is read: eight times what media fills, so that a slow reader is still heard, while
+/// one that asks and never reads costs no more than so many answers.
+const MAX_UNWRITTEN: usize = 8 * MAX_WAITING;
 /// How often timeouts are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the last words may take when a connection is ended from our side.
@@ -173,7 +176,8 @@ impl Connection {
             }
         };
         let waiting = &mut self.waiting;
-        let read_on = waiting.is_none() || self.input.len() < MAX_INPUT;
+        let read_on = self.output.len() < MAX_UNWRITTEN
+            && (waiting.is_none() || self.input.len() < MAX_INPUT);
         let answer = async {
             match waiting {
                 Some(waiting) => waiting.as_mut().await,

@@ -9,6 +9,22 @@ const PICTURE: usize = 60_000;
 /// Pictures of a GOP.
 const GOP: u32 = 5;
 
+#[tokio::test]
+async fn who_asks_without_reading_is_not_read_and_gets_all_answers_once_it_reads() {
+    const REQUESTS: usize = 4000;
+    let bench = Bench::start(config()).await;
+    let mut reader = Reader::connect_narrow(bench.addresses.rtsp, "a").await;
+    let mut other = bench.reader("a").await;
+    // Its answers, some 200 bytes each, are more than its and the server's buffers hold.
+    let requests = reader.request("OPTIONS", "", "").repeat(REQUESTS);
+    reader.send(&requests).await;
+    assert_eq!(other.ask("OPTIONS", "", "").await.status, 200);
+    for _ in 0..REQUESTS {
+        assert_eq!(reader.response().await.status, 200);
+    }
+    bench.drain().await;
+}
+
 fn small_ring() -> svc_core::config::Config {
     let mut config = config();
     config.ring.max_bytes = 1 << 20;
