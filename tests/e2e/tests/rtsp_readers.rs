@@ -1,8 +1,11 @@
-//! Readers with special wishes: through HTTP, through a WebSocket, before their publisher, at the live edge.
+//! Readers with special wishes: through HTTP, through a WebSocket, before their publisher, at the live edge, by
+//! multicast.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Buf as _, BytesMut};
 use e2e::{
-    clients::{Publisher, Running, ffmpeg, run},
+    clients::{Publisher, Running, as_root, ffmpeg, run},
     clips::{clip, place},
     control::{streams, until_live},
     eventually,
@@ -142,4 +145,75 @@ async fn ffmpeg_may_come_before_the_publisher_and_start_at_the_live_edge() {
     let output = reader.output().await;
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && printed.is_empty(), "{printed}");
+}
+
+/// A network namespace of its own whose multicast goes to its loopback interface; taken down when dropped.
+struct Island(String);
+
+impl Island {
+    async fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let island = Self(format!("r2r-m-{}x{made}", std::process::id()));
+        let name = &island.0;
+        for args in [
+            format!("netns add {name}"),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} link set lo multicast on"),
+            format!("-n {name} route add 239.0.0.0/8 dev lo"),
+        ] {
+            let mut command = as_root("ip");
+            command.args(args.split(' '));
+            run(command).await;
+        }
+        island
+    }
+
+    fn on(&self, program: &str) -> Command {
+        let mut command = as_root("ip");
+        command.args(["netns", "exec", &self.0, program]);
+        command
+    }
+}
+
+impl Drop for Island {
+    fn drop(&mut self) {
+        let _ = as_root("ip").as_std_mut().args(["netns", "delete", &self.0]).status();
+    }
+}
+
+#[tokio::test]
+async fn ffmpeg_and_gstreamer_play_by_multicast() {
+    let island = Island::new().await;
+    let gateway = Setup::both()
+        .with("rtsp-multicast", "239.255.42.0/24")
+        .in_namespace(&island.0, "127.0.0.1")
+        .start()
+        .await;
+    let mut publisher = island.on("ffmpeg");
+    publisher.args(["-v", "error", "-nostdin", "-re", "-i"]).arg(clip("small"));
+    publisher.args(["-c", "copy", "-f", "flv", &gateway.rtmp_url("cam")]);
+    let _publisher = Running::start(publisher);
+    let url = gateway.rtsp_url("cam");
+    // Whoever comes first waits for the publisher.
+    let mut reader = island.on("ffmpeg");
+    reader.args(["-v", "error", "-nostdin", "-rtsp_transport", "udp_multicast", "-i"]);
+    reader.args([&format!("{url}?wait=60s"), "-t", "4", "-f", "null", "-"]);
+    let mut player = island.on("gst-launch-1.0");
+    player.args(["-q", "rtspsrc", "name=s", "latency=200", "protocols=udp-mcast"]);
+    player.arg(format!("location={url}?wait=60s"));
+    for branch in ["rtph264depay ! h264parse ! avdec_h264", "rtpmp4gdepay ! aacparse ! avdec_aac"] {
+        let branch = format!("s. ! queue ! {branch} ! fakesink sync=false num-buffers=50");
+        player.args(branch.split(' '));
+    }
+    let (reader, player) = (Running::start(reader), Running::start(player));
+    eventually("both are listed as readers by multicast", async || {
+        let mut metrics = island.on("curl");
+        metrics.args(["-sS", &format!("{}/metrics", gateway.publish_http())]);
+        let line = "rtmp2rtsp_publish_readers{transport=\"multicast\"} 2\n";
+        run(metrics).await.contains(line).then_some(())
+    })
+    .await;
+    player.success().await;
+    reader.success().await;
 }
