@@ -2,6 +2,7 @@
 
 mod dialogs;
 mod input;
+mod odd;
 mod states;
 mod statuses;
 mod wishes;
