@@ -156,8 +156,8 @@ impl<'a> Adobe<'a> {
             match name {
                 "authmod" => this.is_adobe = value == "adobe",
                 "user" => this.user = Some(value),
-                "challenge" => this.challenge = Some(value),
-                "response" => this.response = Some(value),
+                "challenge" => this.challenge = Some(base64_of(value)),
+                "response" => this.response = Some(base64_of(value)),
                 "opaque" => this.opaque = Some(value),
                 _ => {}
             }
@@ -175,6 +175,14 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
         None => [Some(part), None],
     });
     parts.flatten().filter_map(|part| part.split_once('='))
+}
+
+/// The base64 that a text begins with. librtmp (2.4, with GnuTLS) does not end its own, so that whatever lies behind it in memory follows.
+fn base64_of(text: &str) -> &str {
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    let digits = text.find(|c| !is_digit(c)).unwrap_or(text.len());
+    let padding = text[digits..].bytes().take(2).take_while(|byte| *byte == b'=').count();
+    &text[..digits + padding]
 }
 
 /// User and password of `scheme://user:password@host/…`.

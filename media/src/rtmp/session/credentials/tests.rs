@@ -62,6 +62,21 @@ fn a_response_is_kept_with_what_it_answers() {
 }
 
 #[test]
+fn what_lies_behind_librtmps_base64_is_cut_off() {
+    for (sent, meant) in [
+        ("yuz7Tup7WvF3c2ycT/Q5Jw==\u{FFFD}\u{13}x", "yuz7Tup7WvF3c2ycT/Q5Jw=="),
+        ("abc=d", "abc="),
+        ("abc===", "abc=="),
+        ("0badcafe", "0badcafe"),
+        ("+/é", "+/"),
+        ("=", "="),
+        ("", ""),
+    ] {
+        assert_eq!(base64_of(sent), meant);
+    }
+}
+
+#[test]
 fn nobody_is_asked_for_a_user_who_does_not_begin_by_itself() {
     for query in ["", "user=me", "authmod=llnw&user=me", "authmod=adobe", "authmod=adobe&user="] {
         assert_eq!(AUTH.refusal("rtmp://host/live", query), None, "{query}");
