@@ -185,6 +185,14 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let signal = format!("-{name}");
+        let sent = Command::new("kill").args([&signal, &pid]).status().await.expect("kill");
+        assert!(sent.success(), "kill {signal} {pid}");
+    }
+
     /// Kills it as kill -9 does.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("kill");

@@ -7,6 +7,7 @@
 pub mod clients;
 pub mod clips;
 pub mod control;
+pub mod follow;
 pub mod frames;
 pub mod interop;
 pub mod process;

@@ -5,43 +5,14 @@ use e2e::{
     clips::clip,
     control::{streams, until_live},
     eventually,
+    follow::{follow, ordered},
     process::Setup,
-    reader::{AccessUnit, Depacketizer, Packet, Reader},
 };
-use media::codec::MediaKind;
 use proto::v1::StreamState;
 use tokio::{process::Command, sync::oneshot};
 
 /// How often the publisher is killed.
 const KILLS: usize = 10;
-
-/// What a reader saw of one track over all the drops.
-#[derive(Default)]
-struct Track {
-    units: Vec<AccessUnit>,
-}
-
-/// Reads until told to stop. Lost packets, another SSRC or two times in one access unit are errors of the depacketizer.
-async fn follow(url: String, transport: Transport, mut stop: oneshot::Receiver<()>) -> [Track; 2] {
-    let mut reader = Reader::play(&url, transport).await.unwrap();
-    let kinds: Vec<_> = reader.description.tracks.iter().map(|t| t.config.kind()).collect();
-    let ssrcs: Vec<_> = reader.description.tracks.iter().map(|t| t.ssrc).collect();
-    let mut inputs: Vec<_> =
-        kinds.iter().enumerate().map(|(track, kind)| Depacketizer::new(*kind, track)).collect();
-    let mut seen = [Track::default(), Track::default()];
-    loop {
-        let packet = tokio::select! {
-            _ = &mut stop => return seen,
-            packet = reader.next() => packet.unwrap().expect("the session ended"),
-        };
-        if let Packet::Rtp { track, header, bytes } = packet {
-            assert!(ssrcs[track].is_none_or(|ssrc| ssrc == header.ssrc), "another SSRC");
-            let unit = inputs[track].push(&header, &bytes).unwrap();
-            let at = usize::from(kinds[track] == MediaKind::Audio);
-            seen[at].units.extend(unit);
-        }
-    }
-}
 
 /// Players that are none of ours, which must still play when all is over.
 fn players(url: &str) -> Vec<Running> {
@@ -106,16 +77,10 @@ async fn readers_of_every_kind_go_on_while_the_publisher_is_killed_ten_times() {
         stop.send(()).unwrap();
         let [video, audio] = follower.await.unwrap();
         // From the first keyframe of each publisher on, so that each picture can be decoded.
-        let keyframes = video.units.iter().filter(|u| u.nal_types().contains(&5)).count();
+        let keyframes = video.iter().filter(|u| u.nal_types().contains(&5)).count();
         assert!(keyframes > KILLS, "{keyframes} keyframes");
-        let ordered = |units: &[AccessUnit], back: u32| {
-            units.windows(2).all(|pair| {
-                // A B-frame is shown before the picture it follows, by some pictures.
-                let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32;
-                step > -(back as i32) && step != 0
-            })
-        };
-        assert!(ordered(&video.units, 3 * 3600), "pictures run back");
-        assert!(ordered(&audio.units, 0), "sound runs back");
+        // A B-frame is shown before the picture it follows, by some pictures.
+        assert!(ordered(&video, 3 * 3600), "pictures run back");
+        assert!(ordered(&audio, 0), "sound runs back");
     }
 }
