@@ -149,9 +149,10 @@ impl Control {
             cname: context.node_id.as_str().into(),
             metrics: context.metrics.clone(),
         };
-        let spec = spec(Some(ports), wanted.description);
+        let spec = spec(Some(ports), wanted.description.clone());
         let leg = leg.spawn(context.legs, spec, &context.tasks);
-        let started = Started { sdp: wanted.sdp, lease, by_hand }.into();
+        let (sdp, description) = (wanted.sdp, wanted.description);
+        let started = Started { sdp, description, lease, by_hand }.into();
         let entry =
             Entry { published, status, counters, leg, started_at: SystemTime::now(), started };
         let entry = Arc::new(entry);
@@ -220,13 +221,11 @@ impl Control {
         if lease == started.lease && wanted.sdp == started.sdp {
             return Ok(entry);
         }
-        if !SessionDescription::parse(&started.sdp)
-            .is_ok_and(|before| are_alike(&before, &wanted.description))
-        {
+        let Some(description) = aligned(&started.description, &wanted.description) else {
             // Other tracks: the readers' descriptions are wrong now, so they have to come back.
             self.remove(&wanted.key, &entry).await;
             return self.start_new(Wanted { lease: Some(lease), ..wanted }).await;
-        }
+        };
         let ports = if lease.rtp_port == started.lease.rtp_port {
             None
         } else {
@@ -235,10 +234,10 @@ impl Control {
         let Some(slot) = entry.leg.slot().await else {
             return Err(ApiError::not_found("stream", &wanted.key));
         };
-        let done = slot.replace(spec(ports, wanted.description));
+        let done = slot.replace(spec(ports, description.clone()));
         let _ = done.await;
         *entry.started.lock().unwrap_or_else(PoisonError::into_inner) =
-            Started { sdp: wanted.sdp, lease, by_hand: false };
+            Started { sdp: wanted.sdp, description, lease, by_hand: false };
         entry.status.touch();
         Ok(entry)
     }
@@ -296,13 +295,17 @@ fn unbound(error: &BindError) -> ApiError {
     ApiError::reason(Kind::FailedPrecondition, reason, message)
 }
 
-/// Whether readers of one leg can go on with the other: their tracks have kind and clock in common.
-fn are_alike(before: &SessionDescription, after: &SessionDescription) -> bool {
-    let shape = |description: &SessionDescription| -> Vec<_> {
-        let tracks = description.tracks.iter();
-        tracks.map(|track| (track.config.kind(), track.config.clock_rate())).collect()
-    };
-    shape(before) == shape(after)
+/// The tracks of `after` in the order in which readers know those of `before`, and behind them those that have come late; `None` where
+/// readers cannot go on, since a track is gone or has become another.
+fn aligned(before: &SessionDescription, after: &SessionDescription) -> Option<SessionDescription> {
+    let mut late = after.tracks.clone();
+    let mut tracks = Vec::with_capacity(late.len());
+    for known in &before.tracks {
+        let at = late.iter().position(|track| track.config.follows(&known.config))?;
+        tracks.push(late.remove(at));
+    }
+    tracks.append(&mut late);
+    Some(SessionDescription { tracks, ..after.clone() })
 }
 
 fn spec(ports: Option<PortPair>, description: SessionDescription) -> LegSpec {

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use media::StreamKey;
+use media::{StreamKey, sdp::SessionDescription};
 use prometheus_client::metrics::gauge::Gauge;
 use proto::v1;
 use registry::Lease;
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) struct Started {
     /// The session description as it came.
     pub(crate) sdp: String,
+    /// What it says, its tracks in the order in which readers know them.
+    pub(crate) description: SessionDescription,
     /// Its lease.
     pub(crate) lease: Lease,
     /// Whether the node took the lease itself.

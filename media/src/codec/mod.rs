@@ -183,6 +183,17 @@ impl CodecConfig {
         }
     }
 
+    /// Whether who was told `before` can go on with this: the codec and its clock are the same, and nothing has changed that a session
+    /// description alone tells. Parameter sets of video come in-band.
+    pub fn follows(&self, before: &Self) -> bool {
+        let told = match (before, self) {
+            (Self::Aac(before), Self::Aac(after)) => before == after,
+            (Self::G711(before), Self::G711(after)) => before == after,
+            (before, after) => before.codec() == after.codec(),
+        };
+        told && before.clock_rate() == self.clock_rate()
+    }
+
     /// Puts in a parameter set seen in-band. Whether that changed anything.
     pub fn learn(&mut self, parameter_set: &[u8]) -> bool {
         match self {

@@ -99,3 +99,36 @@ async fn a_change_while_the_watcher_is_waited_for_is_told_later() {
     tokio::time::timeout(PATIENCE, watching).await.expect("nobody listens").unwrap();
     control.end_all().await;
 }
+
+#[test]
+fn readers_go_on_where_the_tracks_that_they_know_are_still_there() {
+    use media::{
+        codec::{CodecConfig, aac, h264, h265},
+        sdp::TrackDescription,
+    };
+    let track = |config| TrackDescription { config, payload_type: 96, ssrc: None, cname: None };
+    let aac = |config: &'static [u8]| {
+        track(CodecConfig::Aac(aac::Config::parse(bytes::Bytes::from_static(config)).unwrap()))
+    };
+    let h264 = |sps: &'static [u8]| {
+        let sps = vec![bytes::Bytes::from_static(sps)];
+        track(CodecConfig::H264(h264::Config { sps, pps: vec![] }))
+    };
+    let h265 = track(CodecConfig::H265(h265::Config::default()));
+    let of = |tracks: &[&TrackDescription]| SessionDescription {
+        name: "a".into(),
+        source_address: None,
+        tracks: tracks.iter().map(|&track| track.clone()).collect(),
+    };
+    let (one, two) = (h264(b"\x67\x4D"), h264(b"\x67\x64"));
+    let (stereo, mono) = (aac(&[0x11, 0x90]), aac(&[0x11, 0x88]));
+    let known = of(&[&stereo]);
+    // Video comes late, and first in the new description.
+    assert_eq!(aligned(&known, &of(&[&one, &stereo])), Some(of(&[&stereo, &one])));
+    // Another resolution is told in-band.
+    let both = of(&[&one, &stereo]);
+    assert_eq!(aligned(&both, &of(&[&two, &stereo])), Some(of(&[&two, &stereo])));
+    for other in [of(&[&h265, &stereo]), of(&[&one, &mono]), of(&[&one]), of(&[])] {
+        assert_eq!(aligned(&both, &other), None, "{other:?}");
+    }
+}

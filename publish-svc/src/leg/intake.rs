@@ -159,9 +159,14 @@ impl Intake {
         }
     }
 
-    /// The leg is made anew; what readers see goes on. The new one's tracks are those of the old one.
-    pub(crate) fn begin_leg(&mut self, description: &SessionDescription) {
+    /// The leg is made anew; what readers see goes on. The new one's tracks begin with those of the old one, in their order.
+    pub(crate) fn begin_leg(
+        &mut self,
+        description: &SessionDescription,
+        random: &mut dyn FnMut() -> u32,
+    ) {
         self.hold();
+        self.changes.description |= self.output.adopt(description, random);
         self.demux = Demux::new(description, self.config.silence);
         self.inputs =
             self.output.tracks.iter().map(|track| Input::new(&self.config, track)).collect();
@@ -169,7 +174,6 @@ impl Intake {
         self.early_reports.clear();
         self.byes.clear();
         self.reports_due = None;
-        self.changes.description |= self.output.adopt(description);
         self.changes.status = true;
     }
 

@@ -72,15 +72,25 @@ impl StreamOutput {
         description: &SessionDescription,
         random: &mut dyn FnMut() -> u32,
     ) -> Self {
-        let mut tracks: Vec<TrackOutput> = Vec::with_capacity(description.tracks.len());
-        for track in &description.tracks {
+        let cname = format!("{:08x}{:08x}", random(), random());
+        // 62 bits: some readers keep it in a signed 64-bit number.
+        let session_id = (u64::from(random() >> 2) << 32) | u64::from(random());
+        let name = key.as_str().to_owned();
+        let mut output = Self { name, cname, session_id, version: 0, tracks: Vec::new() };
+        output.add_tracks(description, random);
+        output
+    }
+
+    /// Adds the tracks that stand in `description` behind those that are there.
+    fn add_tracks(&mut self, description: &SessionDescription, random: &mut dyn FnMut() -> u32) {
+        for track in description.tracks.iter().skip(self.tracks.len()) {
             let ssrc = loop {
                 let ssrc = random();
-                if ssrc != 0 && tracks.iter().all(|t| t.ssrc != ssrc) {
+                if ssrc != 0 && self.tracks.iter().all(|t| t.ssrc != ssrc) {
                     break ssrc;
                 }
             };
-            tracks.push(TrackOutput {
+            self.tracks.push(TrackOutput {
                 config: track.config.clone(),
                 has_b_frames: false,
                 clock: None,
@@ -90,15 +100,17 @@ impl StreamOutput {
                 last: None,
             });
         }
-        let cname = format!("{:08x}{:08x}", random(), random());
-        // 62 bits: some readers keep it in a signed 64-bit number.
-        let session_id = (u64::from(random() >> 2) << 32) | u64::from(random());
-        Self { name: key.as_str().to_owned(), cname, session_id, version: 0, tracks }
     }
 
-    /// Takes over the codec headers of a new leg, where it names any. Whether that changed something.
-    pub(crate) fn adopt(&mut self, description: &SessionDescription) -> bool {
-        let mut changed = false;
+    /// Takes over the codec headers of a new leg, where it names any, and the tracks that have come late. Whether that changed
+    /// something.
+    pub(crate) fn adopt(
+        &mut self,
+        description: &SessionDescription,
+        random: &mut dyn FnMut() -> u32,
+    ) -> bool {
+        let mut changed = description.tracks.len() > self.tracks.len();
+        self.add_tracks(description, random);
         for (ours, theirs) in self.tracks.iter_mut().zip(&description.tracks) {
             if theirs.config.is_complete() && ours.config != theirs.config {
                 ours.config = theirs.config.clone();

@@ -251,7 +251,7 @@ impl Task {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Replace(spec, done) => {
-                self.intake.begin_leg(&spec.description);
+                self.intake.begin_leg(&spec.description, &mut || rand::random());
                 self.description = spec.description;
                 self.first_packet = Some(spec.first_packet);
                 if spec.ports.is_some() {

@@ -112,6 +112,44 @@ async fn a_leg_with_other_tracks_begins_the_stream_anew() {
 }
 
 #[tokio::test]
+async fn a_track_that_comes_late_is_told_to_new_readers_and_the_others_go_on() {
+    let mut bench = Bench::start(config()).await;
+    let mut source = Source::new(1);
+    let whole = source.description();
+    let mut sound = whole.clone();
+    sound.tracks.remove(0);
+    let to = ([127, 0, 0, 1], 5004).into();
+    let mut request = leased("a", &source, lease("a", bench.first_port, 7));
+    request.session_description = sound.to_leg_sdp(to);
+    bench.start_stream(request.clone()).await.unwrap();
+    let sender = Sender::to(bench.first_port);
+    sender.rtp(source.sound(0));
+    bench.until("a", |s| s.is_some_and(|s| s.state() == v1::StreamState::Live)).await;
+    let mut reader = bench.reader("a").await;
+    reader.set_up(0, "RTP/AVP/TCP;interleaved=0-1").await;
+    assert_eq!(reader.ask("PLAY", "", "").await.status, 200);
+
+    // Ingest tells pictures first; who listens knows the sound as the first track.
+    request.session_description = whole.to_leg_sdp(to);
+    let stream = bench.start_stream(request.clone()).await.unwrap();
+    let codecs: Vec<_> = stream.tracks.iter().map(v1::Track::codec).collect();
+    assert_eq!(codecs, [v1::Codec::Aac, v1::Codec::H264]);
+    assert_eq!(stream.readers.len(), 1, "nobody was sent away");
+    // Told once more, nothing changes.
+    let again = bench.start_stream(request).await.unwrap();
+    assert_eq!(again.readers.len(), 1);
+
+    sender.rtp(source.keyframe(1000));
+    sender.rtp(source.sound(1000));
+    bench.until("a", |s| s.is_some_and(|s| s.counters.unwrap().video_access_units > 0)).await;
+    let mut late = bench.reader("a").await;
+    let sdp = late.ask("DESCRIBE", "", "Accept: application/sdp\r\n").await.body;
+    let (audio, video) = (sdp.find("m=audio"), sdp.find("m=video"));
+    assert!(audio.is_some() && audio < video, "{sdp}");
+    bench.drain().await;
+}
+
+#[tokio::test]
 async fn a_leased_port_that_another_program_holds_is_told_as_in_use() {
     let mut bench = Bench::start(config()).await;
     for held in [bench.first_port, bench.first_port + 3] {

@@ -55,7 +55,7 @@ fn a_leg_made_anew_by_another_host_goes_on_where_the_old_one_ended() {
         let (mut first, mut second) = (source(1, Duration::ZERO), source(2, ahead));
         let mut bench = Bench::new(&first);
         play(&mut bench, &mut first, 0..400, true);
-        bench.intake.begin_leg(&second.description());
+        bench.intake.begin_leg(&second.description(), &mut || rand::random());
         assert_eq!(bench.intake.state(), LegState::Held);
         play(&mut bench, &mut second, 2000..2400, true);
         // What the old one still sends is refused.
@@ -76,7 +76,7 @@ fn a_leg_whose_clock_is_behind_never_runs_backwards() {
     let (mut first, mut second) = (source(1, Duration::from_millis(900)), Source::new(2));
     let mut bench = Bench::new(&first);
     play(&mut bench, &mut first, 0..400, true);
-    bench.intake.begin_leg(&second.description());
+    bench.intake.begin_leg(&second.description(), &mut || rand::random());
     play(&mut bench, &mut second, 500..900, true);
     let units = std::mem::take(&mut bench.units);
     let [video, audio] = assert_unbroken(&units);
@@ -89,7 +89,7 @@ fn sound_that_comes_later_on_a_new_leg_keeps_its_offset_to_the_pictures() {
     let (mut first, mut second) = (Source::new(1), source(2, Duration::from_secs(99)));
     let mut bench = Bench::new(&first);
     play(&mut bench, &mut first, 0..400, true);
-    bench.intake.begin_leg(&second.description());
+    bench.intake.begin_leg(&second.description(), &mut || rand::random());
     bench.rtcp(2000, &second.report(Track::Video, 2000));
     bench.rtcp(2000, &second.report(Track::Audio, 2000));
     bench.rtp(2000, second.keyframe(2000));
@@ -107,7 +107,7 @@ fn reports_that_come_after_the_media_of_a_new_leg_bring_the_tracks_in_step() {
         let (mut first, mut second) = (Source::new(1), source(2, Duration::from_secs(ahead)));
         let mut bench = Bench::new(&first);
         play(&mut bench, &mut first, 0..400, first_reports);
-        bench.intake.begin_leg(&second.description());
+        bench.intake.begin_leg(&second.description(), &mut || rand::random());
         bench.rtp(2000, second.keyframe(2000));
         bench.rtp(2017, second.sound(2000));
         bench.rtcp(2020, &second.report(Track::Video, 2020));
@@ -192,11 +192,11 @@ fn the_description_of_a_new_leg_changes_the_readers_only_where_it_differs() {
     let before = bench.intake.output().describe().unwrap();
     bench.intake.take_changes();
     let mut again = Source::new(2).description();
-    bench.intake.begin_leg(&again);
+    bench.intake.begin_leg(&again, &mut || rand::random());
     assert!(!bench.intake.take_changes().description);
     let CodecConfig::H264(config) = &mut again.tracks[0].config else { panic!() };
     config.pps[0] = Bytes::from_static(&[0x68, 0xEF, 0xBC, 0xB3]);
-    bench.intake.begin_leg(&again);
+    bench.intake.begin_leg(&again, &mut || rand::random());
     assert!(bench.intake.take_changes().description);
     let after = bench.intake.output().describe().unwrap();
     assert_eq!((after.version, after.session_id), (before.version + 1, before.session_id));

@@ -74,7 +74,7 @@ impl Schedule {
                 let ssrcs = self.random.random();
                 self.source = self.another_source(ssrcs);
                 self.from = address(self.random.random_range(2000..60_000));
-                self.bench.intake.begin_leg(&self.source.description());
+                self.bench.intake.begin_leg(&self.source.description(), &mut || rand::random());
             }
             2 => {
                 // Often too near in the sequence to be told from loss (RFC 3550, A.1).
