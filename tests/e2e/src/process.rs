@@ -39,11 +39,17 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// A range of RTP ports that no other process of this test program has.
+/// A range of RTP ports that no other process of this test program has, and whose first pairs nobody has: ffmpeg takes ports of its own
+/// from anywhere between 5000 and 65000.
 pub fn port_range() -> (u16, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(FIRST_PORT);
-    let first = NEXT.fetch_add(PORTS, Ordering::Relaxed);
-    (first, first + PORTS - 1)
+    let is_free = |port| std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok();
+    loop {
+        let first = NEXT.fetch_add(PORTS, Ordering::Relaxed);
+        if (first..first + 6).all(is_free) {
+            return (first, first + PORTS - 1);
+        }
+    }
 }
 
 /// How a process is started.
