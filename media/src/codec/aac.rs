@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::bits::BitReader;
 use crate::ClockRate;
 
 /// The longest config that is taken. The longest that is known, with a program config element of 16 elements
@@ -50,7 +51,7 @@ impl Config {
         if raw.len() > MAX_CONFIG_BYTES {
             return Err(AacError::TooLong(raw.len()));
         }
-        let mut bits = Bits { data: &raw, at: 0 };
+        let mut bits = Bits { reader: BitReader::new(&raw), config_bytes: raw.len() };
         let mut object_type = bits.object_type()?;
         let sample_rate = bits.sample_rate()?;
         let channels = channels(bits.read(4)?);
@@ -111,22 +112,15 @@ fn has_ga_config(object_type: u8) -> bool {
     matches!(object_type, 1..=4 | 6 | 7 | 17 | 19..=23)
 }
 
-/// Reads bits, most significant first.
+/// Reads the fields of an AudioSpecificConfig.
 struct Bits<'a> {
-    data: &'a [u8],
-    at: usize,
+    reader: BitReader<'a>,
+    config_bytes: usize,
 }
 
 impl Bits<'_> {
-    /// The next `count` bits, at most 24.
     fn read(&mut self, count: usize) -> Result<u32, AacError> {
-        let mut value = 0;
-        for at in self.at..self.at + count {
-            let byte = self.data.get(at / 8).ok_or(AacError::Truncated(self.data.len()))?;
-            value = value << 1 | u32::from(byte >> (7 - at % 8) & 1);
-        }
-        self.at += count;
-        Ok(value)
+        self.reader.read(count).ok_or(AacError::Truncated(self.config_bytes))
     }
 
     fn object_type(&mut self) -> Result<u8, AacError> {

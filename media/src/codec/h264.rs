@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use h264_reader::nal::{Nal, RefNal, sps::SeqParameterSet};
 
+use super::bits::{BitReader, rbsp};
+
 /// seq_parameter_set_id is 0 to 31 (H.264, 7.4.2.1.1).
 const MAX_SPS: usize = 32;
 /// pic_parameter_set_id is 0 to 255 (H.264, 7.4.2.2).
@@ -148,37 +150,11 @@ fn parameter_set_id(nal: &[u8]) -> Option<u32> {
         nal_type::PPS => (0, MAX_PPS),
         _ => return None,
     };
-    // The id is the first field, behind three bytes in an SPS, and takes 17 bits at most: 8 bytes hold it whatever is escaped.
-    let mut rbsp = [0; 8];
-    let mut length = 0;
-    let mut zeros = 0;
-    for &byte in nal[1..].iter().take(rbsp.len()) {
-        if zeros >= 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        rbsp[length] = byte;
-        length += 1;
-    }
-    exp_golomb(rbsp[..length].get(id_at..)?).filter(|&id| (id as usize) < max)
-}
-
-/// The ue(v) at the start of `bits` (H.264, 9.1), if it has 8 leading zeros at most: values to 510.
-fn exp_golomb(bits: &[u8]) -> Option<u32> {
-    let bit = |at: usize| bits.get(at / 8).map(|byte| u32::from(byte >> (7 - at % 8) & 1));
-    let mut zeros = 0;
-    while bit(zeros)? == 0 {
-        zeros += 1;
-        if zeros > 8 {
-            return None;
-        }
-    }
-    let mut value = 0;
-    for at in zeros..=2 * zeros {
-        value = value << 1 | bit(at)?;
-    }
-    Some(value - 1)
+    // The id is the first field, behind three bytes in an SPS, and takes 17 bits at most.
+    let bytes = rbsp(nal, 1, 8);
+    let mut bits = BitReader::new(&bytes);
+    bits.skip(id_at * 8)?;
+    bits.exp_golomb().filter(|&id| (id as usize) < max)
 }
 
 /// nal_unit_type (H.264, table 7-1), those that matter here.
