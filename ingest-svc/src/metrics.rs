@@ -1,5 +1,6 @@
 //! All instruments of ingest-svc.
 
+use media::codec::MediaKind;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -32,15 +33,6 @@ pub(crate) enum Switched {
     Left,
     /// It stood by, and the first one stalled.
     Stalled,
-}
-
-/// Pictures or sound.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Kind {
-    /// Pictures.
-    Video,
-    /// Sound.
-    Audio,
 }
 
 /// Why media was not sent on.
@@ -79,15 +71,6 @@ impl Switched {
             Self::TakenOver => "taken_over",
             Self::Left => "left",
             Self::Stalled => "stalled",
-        }
-    }
-}
-
-impl Kind {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Video => "video",
-            Self::Audio => "audio",
         }
     }
 }
@@ -226,7 +209,7 @@ impl Instruments {
     }
 
     /// The counter of access units of a kind.
-    pub(crate) fn access_units(&self, kind: Kind) -> Counter {
+    pub(crate) fn access_units(&self, kind: MediaKind) -> Counter {
         self.access_units.get_or_create_owned(&KindLabel { kind: kind.label() })
     }
 

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use media::codec::MediaKind;
 use svc_core::clock::wall_clock;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{Span, debug, info_span, trace, warn};
@@ -175,7 +174,7 @@ impl<'a> Carrier<'a> {
                 if let Some(bring_up) = self.bring_up.take() {
                     let span = info_span!(parent: &bring_up, "first_rtp_packet");
                     let to = self.sockets.rtp_address();
-                    span.in_scope(|| debug!(%to, kind = kind_label(run.kind), "RTP flows"));
+                    span.in_scope(|| debug!(%to, kind = run.kind.label(), "RTP flows"));
                 }
                 let now = Instant::now();
                 self.unreported = Some((self.unreported.map_or(now, |(first, _)| first), now));
@@ -260,12 +259,5 @@ impl<'a> Carrier<'a> {
 impl Drop for Carrier<'_> {
     fn drop(&mut self) {
         self.config.metrics.pacer_bytes.dec_by(self.queued_bytes);
-    }
-}
-
-fn kind_label(kind: MediaKind) -> &'static str {
-    match kind {
-        MediaKind::Video => "video",
-        MediaKind::Audio => "audio",
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     leg::{Announced, Leg},
-    metrics::{Drop as DropReason, Instruments, Kind},
+    metrics::{Drop as DropReason, Instruments},
 };
 
 /// How often the bitrate is measured.
@@ -86,8 +86,8 @@ impl Relay {
             measured_at: Instant::now(),
             counted: Counted::default(),
             status,
-            video_units: metrics.access_units(Kind::Video),
-            audio_units: metrics.access_units(Kind::Audio),
+            video_units: metrics.access_units(MediaKind::Video),
+            audio_units: metrics.access_units(MediaKind::Audio),
             metrics,
         }
     }

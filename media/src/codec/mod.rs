@@ -73,6 +73,16 @@ pub enum MediaKind {
     Audio,
 }
 
+impl MediaKind {
+    /// `video` or `audio`, as SDP, logs and metrics name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+}
+
 impl Codec {
     /// Whether a track in it is pictures or sound.
     pub const fn kind(self) -> MediaKind {
