@@ -283,14 +283,17 @@ impl AudioTrack {
         frame: &[u8],
         place: impl FnOnce() -> MediaTime,
     ) -> Result<Vec<Unit>, CodecError> {
+        // What cannot be read must not move the timeline.
         self.header.samples(frame)?;
+        let sample_rate = sample_rate(&self.header);
+        let clock_rate = self.header.config().clock_rate();
         let mut time = place();
         let mut units = Vec::new();
         for piece in self.pieces(frame) {
             let samples = self.header.samples(piece)?;
             let stamp = self.clock.stamp(time, samples);
-            let stamp = MediaTime::from_ticks(stamp, sample_rate(&self.header));
-            let ticks = stamp.to_ticks(self.header.config().clock_rate());
+            let stamp = MediaTime::from_ticks(stamp, sample_rate);
+            let ticks = stamp.to_ticks(clock_rate);
             // An anchor that is set back must not make time run back.
             let ticks = self.last_ticks.map_or(ticks, |last| ticks.max(last + 1));
             let timestamp = self.identity.rtp_timestamp(ticks);
@@ -298,8 +301,7 @@ impl AudioTrack {
             self.last_ticks = Some(ticks);
             units.push(Unit { kind: MediaKind::Audio, keyframe: false, time, packets });
             time = MediaTime::from_nanos(
-                time.as_nanos()
-                    + MediaTime::from_ticks(samples.into(), sample_rate(&self.header)).as_nanos(),
+                time.as_nanos() + MediaTime::from_ticks(samples.into(), sample_rate).as_nanos(),
             );
         }
         Ok(units)
