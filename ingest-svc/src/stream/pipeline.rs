@@ -14,7 +14,8 @@
 //! taken.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -32,7 +33,7 @@ use super::{
     track::{AudioTrack, HeaderChange, TrackIdentity, VideoTrack},
 };
 
-/// Unsupported codecs that are remembered as warned of: 16 + 16 ids, and FourCCs that a peer may make up.
+/// What is left out and warned of at the most: 16 + 16 codec ids, and track ids and FourCCs that a peer may make up.
 const MAX_WARNED: usize = 64;
 
 /// What a pipeline needs to know.
@@ -74,6 +75,26 @@ pub(crate) struct Dropped {
     pub(crate) other_tracks: u32,
 }
 
+/// What of a publisher's media is not carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LeftOut {
+    Codec(UnsupportedCodec),
+    /// A further track of a multitrack publisher.
+    Track(MediaKind, u8),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Codec(codec) => write!(f, "{codec} is not carried"),
+            Self::Track(kind, track_id) => {
+                let kind = kind.label();
+                write!(f, "{kind} track {track_id} is left out: one track of each kind is carried")
+            }
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Pipeline {
     config: PipelineConfig,
@@ -86,9 +107,8 @@ pub(crate) struct Pipeline {
     /// How often the set of tracks was announced; 0: not yet.
     announced: u32,
     dropped: Dropped,
-    warned: HashSet<UnsupportedCodec>,
-    /// What of the publisher's media is not carried, a line each.
-    left_out: Vec<String>,
+    /// What of the publisher's media is not carried.
+    left_out: Vec<LeftOut>,
     /// The tracks that are taken of multitrack messages.
     video_track_id: Option<u8>,
     audio_track_id: Option<u8>,
@@ -108,7 +128,6 @@ impl Pipeline {
             announce_at: None,
             announced: 0,
             dropped: Dropped::default(),
-            warned: HashSet::new(),
             left_out: Vec::new(),
             video_track_id: None,
             audio_track_id: None,
@@ -190,8 +209,13 @@ impl Pipeline {
     }
 
     /// What of the publisher's media is not carried, a line each.
-    pub(crate) fn left_out(&self) -> &[String] {
-        &self.left_out
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        self.left_out.iter().map(LeftOut::to_string).collect()
+    }
+
+    /// How many lines [`Self::left_out`] has, which only grow in number.
+    pub(crate) fn left_out_count(&self) -> usize {
+        self.left_out.len()
     }
 
     /// How often a track became another one: what was packetized before is of no use to a leg that is made later.
@@ -216,7 +240,7 @@ impl Pipeline {
                     if *self.video_track_id.get_or_insert(track_id) == track_id {
                         self.handle_video_tag(tag, message.timestamp_ms, now)?;
                     } else {
-                        self.leave_out_track("video", track_id);
+                        self.leave_out_track(MediaKind::Video, track_id);
                     }
                 }
                 Ok(())
@@ -284,7 +308,7 @@ impl Pipeline {
                     if *self.audio_track_id.get_or_insert(track_id) == track_id {
                         self.handle_audio_tag(tag, message.timestamp_ms, now)?;
                     } else {
-                        self.leave_out_track("audio", track_id);
+                        self.leave_out_track(MediaKind::Audio, track_id);
                     }
                 }
                 Ok(())
@@ -382,20 +406,26 @@ impl Pipeline {
 
     fn leave_out(&mut self, codec: UnsupportedCodec) {
         self.dropped.unsupported = self.dropped.unsupported.wrapping_add(1);
-        if self.warned.len() < MAX_WARNED && self.warned.insert(codec) {
+        if self.note_left_out(LeftOut::Codec(codec)) {
             warn!(%codec, "the publisher sends a codec that is not carried; the rest goes on");
-            self.left_out.push(format!("{codec} is not carried"));
         }
     }
 
-    fn leave_out_track(&mut self, kind: &str, track_id: u8) {
+    fn leave_out_track(&mut self, kind: MediaKind, track_id: u8) {
         self.dropped.other_tracks = self.dropped.other_tracks.wrapping_add(1);
-        let line =
-            format!("{kind} track {track_id} is left out: one track of each kind is carried");
-        if self.left_out.len() < MAX_WARNED && !self.left_out.contains(&line) {
+        if self.note_left_out(LeftOut::Track(kind, track_id)) {
+            let kind = kind.label();
             warn!(kind, track_id, "the publisher sends a further track, which is left out");
-            self.left_out.push(line);
         }
+    }
+
+    /// Remembers what is left out, and says whether it was seen for the first time.
+    fn note_left_out(&mut self, left_out: LeftOut) -> bool {
+        let new = self.left_out.len() < MAX_WARNED && !self.left_out.contains(&left_out);
+        if new {
+            self.left_out.push(left_out);
+        }
+        new
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) struct Relay {
 #[derive(Default)]
 struct Counted {
     dropped: Dropped,
+    left_out: usize,
     discontinuities: (u32, u32),
     overflows: u32,
 }
@@ -228,9 +229,8 @@ impl Relay {
             metrics.drop(DropReason::Unusable, new.unusable.wrapping_sub(old.unusable));
             let other_tracks = new.other_tracks.wrapping_sub(old.other_tracks);
             metrics.drop(DropReason::OtherTrack, other_tracks);
-            let left_out = self.pipeline.left_out();
-            if self.status.left_out() != left_out {
-                self.status.update(|facts| facts.left_out = left_out.to_vec());
+            if counted.left_out != self.pipeline.left_out_count() {
+                self.status.update(|facts| facts.left_out = self.pipeline.left_out());
             }
             self.status.counters.malformed.store(new.malformed, Relaxed);
         }
@@ -239,7 +239,12 @@ impl Relay {
         metrics.audio_reanchored.inc_by(reanchored.wrapping_sub(counted.discontinuities.1).into());
         let overflows = self.gop.overflows();
         metrics.gops_overflowed.inc_by(overflows.wrapping_sub(counted.overflows).into());
-        *counted = Counted { dropped: new, discontinuities: (jumps, reanchored), overflows };
+        *counted = Counted {
+            dropped: new,
+            left_out: self.pipeline.left_out_count(),
+            discontinuities: (jumps, reanchored),
+            overflows,
+        };
     }
 }
 

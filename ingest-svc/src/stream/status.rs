@@ -145,11 +145,6 @@ impl StreamStatus {
         });
     }
 
-    /// What of the publisher's media is not carried, a line each.
-    pub(crate) fn left_out(&self) -> Vec<String> {
-        self.lock().left_out.clone()
-    }
-
     /// Says why it cannot be read now; no change if that is said already.
     pub(crate) fn set_problem(&self, problem: &str) {
         if self.lock().problem != problem {
