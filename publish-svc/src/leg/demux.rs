@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use media::{rtp::Header, sdp::SessionDescription};
+use media::{
+    rtp::Header,
+    sdp::{SessionDescription, TrackDescription},
+};
 
 /// Tells the packets of one leg apart.
 pub(crate) struct Demux {
@@ -53,19 +56,28 @@ pub(crate) struct Accepted {
 impl Demux {
     /// Before the first packet of a leg.
     pub(crate) fn new(description: &SessionDescription, silence: Duration) -> Self {
-        let slots = description
-            .tracks
-            .iter()
-            .map(|track| Slot {
-                payload_type: track.payload_type,
-                named_ssrc: track.ssrc,
-                ssrc: track.ssrc,
-                source: None,
-                rtcp_source: None,
-                last_packet: None,
-            })
-            .collect();
+        let slots = description.tracks.iter().map(Slot::new).collect();
         Self { slots, source_address: description.source_address, silence }
+    }
+
+    /// Whether `description` is of the same leg with the same tracks, and maybe further ones: their SSRCs are named, and the same.
+    pub(crate) fn goes_on_in(&self, description: &SessionDescription) -> bool {
+        let tracks = &description.tracks;
+        self.slots.len() <= tracks.len()
+            && self.slots.iter().zip(tracks).all(|(slot, track)| {
+                let same = (slot.payload_type, slot.named_ssrc) == (track.payload_type, track.ssrc);
+                same && slot.named_ssrc.is_some()
+            })
+    }
+
+    /// Further tracks have come. Who tells so may send from another port by now, so the sources latch anew.
+    pub(crate) fn extend(&mut self, description: &SessionDescription) {
+        for slot in &mut self.slots {
+            (slot.source, slot.rtcp_source) = (None, None);
+        }
+        let further = description.tracks.iter().skip(self.slots.len());
+        self.slots.extend(further.map(Slot::new));
+        self.source_address = description.source_address;
     }
 
     /// Whether an RTP packet is accepted, and as which track's.
@@ -172,6 +184,17 @@ impl Demux {
 }
 
 impl Slot {
+    fn new(track: &TrackDescription) -> Self {
+        Self {
+            payload_type: track.payload_type,
+            named_ssrc: track.ssrc,
+            ssrc: track.ssrc,
+            source: None,
+            rtcp_source: None,
+            last_packet: None,
+        }
+    }
+
     fn is_silent(&self, now: Instant, silence: Duration) -> bool {
         self.last_packet.is_none_or(|last| now.saturating_duration_since(last) >= silence)
     }
@@ -184,17 +207,21 @@ fn canonical(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use media::{
-        codec::{CodecConfig, h264},
-        sdp::TrackDescription,
-    };
+    use media::codec::{CodecConfig, h264};
 
     use super::*;
 
     const SILENCE: Duration = Duration::from_secs(5);
 
     fn demux(tracks: &[(u8, Option<u32>)], source_address: Option<&str>) -> Demux {
-        let description = SessionDescription {
+        Demux::new(&description(tracks, source_address), SILENCE)
+    }
+
+    fn description(
+        tracks: &[(u8, Option<u32>)],
+        source_address: Option<&str>,
+    ) -> SessionDescription {
+        SessionDescription {
             name: "x".into(),
             source_address: source_address.map(|a| a.parse().unwrap()),
             tracks: tracks
@@ -206,8 +233,7 @@ mod tests {
                     cname: None,
                 })
                 .collect(),
-        };
-        Demux::new(&description, SILENCE)
+        }
     }
 
     fn header(payload_type: u8, ssrc: u32) -> Header {
@@ -295,5 +321,33 @@ mod tests {
         demux.release(0);
         assert!(demux.rtp(at(2000), &header(96, 9), now).is_ok());
         assert_eq!(demux.ssrc(0), Some(9));
+    }
+    #[test]
+    fn a_leg_goes_on_with_a_further_track_and_from_another_port() {
+        let mut demux = demux(&[(96, Some(7))], None);
+        let now = Instant::now();
+        assert!(demux.rtp(at(1000), &header(96, 7), now).is_ok());
+        let further = description(&[(96, Some(7)), (97, Some(8))], None);
+        assert!(demux.goes_on_in(&further));
+        demux.extend(&further);
+        let accepted = |track, new_ssrc| Ok(Accepted { track, new_ssrc });
+        assert_eq!(demux.rtp(at(2000), &header(96, 7), now), accepted(0, false));
+        assert_eq!(demux.rtp(at(2000), &header(97, 8), now), accepted(1, true));
+        assert_eq!(demux.rtp(at(1000), &header(96, 7), now), Err(Refusal::Source));
+    }
+
+    #[test]
+    fn a_leg_of_other_or_unnamed_ssrcs_is_another() {
+        let two = demux(&[(96, Some(7)), (97, Some(8))], None);
+        for tracks in [
+            &[(96, Some(7))][..],
+            &[(96, Some(7)), (97, Some(9))],
+            &[(96, Some(7)), (98, Some(8))],
+            &[(96, Some(7)), (97, None)],
+        ] {
+            assert!(!two.goes_on_in(&description(tracks, None)), "{tracks:?}");
+        }
+        let unnamed = demux(&[(96, None)], None);
+        assert!(!unnamed.goes_on_in(&description(&[(96, None)], None)));
     }
 }

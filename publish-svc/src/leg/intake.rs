@@ -177,6 +177,23 @@ impl Intake {
         self.changes.status = true;
     }
 
+    /// The leg is described anew. With the same named SSRCs it goes on as it is, maybe with further tracks; else it is made
+    /// anew.
+    pub(crate) fn describe_leg(
+        &mut self,
+        description: &SessionDescription,
+        random: &mut dyn FnMut() -> u32,
+    ) {
+        if !self.demux.goes_on_in(description) {
+            return self.begin_leg(description, random);
+        }
+        self.changes.description |= self.output.adopt(description, random);
+        self.demux.extend(description);
+        let further = self.output.tracks.iter().skip(self.inputs.len());
+        self.inputs.extend(further.map(|track| Input::new(&self.config, track)));
+        self.changes.status = true;
+    }
+
     /// The port is gone; media stopped.
     pub(crate) fn end_leg(&mut self) {
         self.hold();

@@ -251,12 +251,17 @@ impl Task {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Replace(spec, done) => {
-                self.intake.begin_leg(&spec.description, &mut || rand::random());
-                self.description = spec.description;
-                self.first_packet = Some(spec.first_packet);
+                let mut random = || rand::random();
                 if spec.ports.is_some() {
+                    self.intake.begin_leg(&spec.description, &mut random);
                     self.ports = spec.ports;
+                } else {
+                    self.intake.describe_leg(&spec.description, &mut random);
                 }
+                self.description = spec.description;
+                // Of a leg that goes on, the first packet has come.
+                let waits = self.intake.state() != LegState::Live;
+                self.first_packet = waits.then_some(spec.first_packet);
                 // The caller may have hung up; the leg stands all the same.
                 let _ = done.send(());
             }

@@ -216,3 +216,32 @@ fn pictures_that_are_shown_in_another_order_are_told_as_b_frames() {
     let timestamps: Vec<_> = bench.units.iter().map(|unit| unit.rtp_timestamp).collect();
     assert_eq!(timestamps, [0, 120, 40].map(|ms| source.timestamp(Track::Video, ms)));
 }
+
+#[test]
+fn a_leg_goes_on_without_a_trace_when_a_track_comes_late() {
+    let mut source = Source::new(1);
+    let whole = source.description();
+    let mut pictures = whole.clone();
+    pictures.tracks.truncate(1);
+    let mut bench = Bench::of(&pictures);
+    bench.rtcp(0, &source.report(Track::Video, 0));
+    for ms in (0..400).step_by(40) {
+        let mut packets = source.picture(ms);
+        if ms == 200 {
+            // Told between two packets of one picture.
+            bench.rtp(ms, packets.drain(..1));
+            bench.intake.describe_leg(&whole, &mut || rand::random());
+            assert_eq!(bench.intake.state(), LegState::Live);
+        }
+        bench.rtp(ms, packets);
+        if ms >= 200 {
+            bench.rtp(ms, source.sound(ms));
+            bench.rtcp(ms, &source.report(Track::Audio, ms));
+        }
+    }
+    let units = std::mem::take(&mut bench.units);
+    let [video, audio] = assert_unbroken(&units);
+    assert_eq!((video.len(), audio.len()), (10, 5));
+    assert!((0..9).all(|at| gap_ms(&video, at * 40) == 40));
+    assert_in_step(&mut bench, [video.last().unwrap(), audio.last().unwrap()]);
+}

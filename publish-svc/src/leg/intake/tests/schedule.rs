@@ -95,6 +95,12 @@ impl Schedule {
                 self.send(ms, false, noise.clone().into());
                 self.send(ms, true, noise.into());
             }
+            5 => {
+                // The same leg told anew, maybe from another port.
+                self.from = address(self.random.random_range(2000..60_000));
+                let description = self.source.description();
+                self.bench.intake.describe_leg(&description, &mut || rand::random());
+            }
             _ => {}
         }
     }
