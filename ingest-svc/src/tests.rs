@@ -15,6 +15,7 @@ use crate::{
     },
 };
 
+mod late_track;
 mod takeover;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -272,29 +273,6 @@ async fn a_held_stream_ends_after_its_time_and_an_armed_one_waits_again() {
     bench.until("by-itself", |s| s.is_none()).await;
     let waits = |s: &v1::Stream| s.state() == v1::StreamState::Waiting && s.legs.is_empty();
     bench.until("armed", |s| s.is_some_and(waits)).await;
-    bench.drain().await;
-}
-
-#[tokio::test]
-async fn a_track_that_comes_late_is_announced_to_the_node_anew() {
-    let (mut bench, mut node) = Bench::with_node(config()).await;
-    let mut publisher = bench.publish("a").await;
-    publisher.video(0, avc_header(SPS, PPS)).await;
-    publisher.video(0, avc_picture(true, 0, 500, 1)).await;
-    let (first, description) = node.next_start().await;
-    assert_eq!(description.tracks.len(), 1);
-    publisher.video(40, avc_picture(false, 80, 500, 1)).await;
-    bench.until("a", |s| s.is_some_and(|s| s.tracks[0].has_b_frames)).await;
-    publisher.audio(40, aac_header()).await;
-    publisher.audio(40, aac_frame(100, 1)).await;
-    assert_eq!(node.next_stop().await.epoch, first.lease.unwrap().epoch);
-    let (_, description) = node.next_start().await;
-    assert_eq!(description.tracks.len(), 2);
-    let mut payload_types = [node.next_rtp().await, node.next_rtp().await, node.next_rtp().await]
-        .map(|(header, _)| header.payload_type);
-    payload_types.sort_unstable();
-    assert_eq!(payload_types[2], 97);
-    drop(publisher);
     bench.drain().await;
 }
 

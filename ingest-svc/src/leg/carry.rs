@@ -1,17 +1,22 @@
 //! A leg that is up: access units through the pacer into the socket, Sender Reports, Receiver Reports.
 
 use std::{
+    collections::VecDeque,
     io,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use media::codec::MediaKind;
 use svc_core::clock::wall_clock;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior, interval, sleep_until},
+};
 use tracing::{Span, debug, info_span, trace, warn};
 
 use super::{
-    Backlog, LegConfig,
+    Announced, Backlog, LegConfig, MAX_FED,
     control::Established,
     pacer::{PacedRun, Pacer},
     reports::Reports,
@@ -19,7 +24,7 @@ use super::{
 };
 use crate::{
     metrics::Drop as Dropped,
-    stream::{LegStatus, Track, Unit},
+    stream::{LegStatus, Unit},
 };
 
 /// So many ICMP port unreachables, none of them longer than [`REFUSED_MEMORY`] after the one before, say that the node is gone.
@@ -56,10 +61,15 @@ pub(super) enum Broken {
 pub(super) struct Carrier<'a> {
     config: &'a LegConfig,
     sockets: &'a LegSockets,
-    tracks: &'a [Track],
+    /// What the node knows of.
+    announced: Arc<Announced>,
     status: &'a LegStatus,
+    feed: mpsc::Receiver<Arc<Unit>>,
+    /// Of a track that the node does not know of yet.
+    early: VecDeque<Arc<Unit>>,
     pacer: Pacer,
     reports: Reports,
+    report_ticks: Interval,
     reported: bool,
     /// The span that the stream comes up under; ended by the first packet.
     bring_up: Option<Span>,
@@ -76,14 +86,27 @@ pub(super) struct Carrier<'a> {
 }
 
 impl<'a> Carrier<'a> {
-    pub(super) fn new(config: &'a LegConfig, up: &'a Established, bring_up: Span) -> Self {
-        Self {
+    /// Before the first packet; `backlog` goes out first.
+    pub(super) fn new(
+        config: &'a LegConfig,
+        up: &'a Established,
+        bring_up: Span,
+        backlog: Backlog,
+    ) -> Self {
+        let mut report_ticks = interval(config.rtp.sender_report_interval);
+        report_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        report_ticks.reset();
+        let Backlog { units, feed } = backlog;
+        let mut carrier = Self {
             config,
             sockets: &up.sockets,
-            tracks: &up.announced.tracks,
+            announced: up.announced.clone(),
             status: &up.status,
+            feed,
+            early: VecDeque::new(),
             pacer: Pacer::new(config.rtp.pacing_burst),
             reports: Reports::new(config.cname.clone()),
+            report_ticks,
             reported: false,
             bring_up: Some(bring_up),
             blocked: false,
@@ -93,26 +116,23 @@ impl<'a> Carrier<'a> {
             heard: false,
             unreported: None,
             queued_bytes: 0,
+        };
+        for unit in units {
+            carrier.push(&unit);
         }
+        carrier
     }
 
-    /// Carries until the leg breaks. Cancel it by dropping.
-    pub(super) async fn run(&mut self, backlog: Backlog) -> Broken {
-        let Backlog { units, mut feed } = backlog;
-        for unit in units {
-            self.push(&unit);
-        }
-        let mut reports = interval(self.config.rtp.sender_report_interval);
-        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        reports.reset();
-        let mut buffer = vec![0; RTCP_BUFFER_BYTES];
+    /// Carries until the leg breaks. Cancel safe.
+    pub(super) async fn run(&mut self) -> Broken {
+        let mut buffer = [0; RTCP_BUFFER_BYTES];
         loop {
             let pace_at = match self.flush() {
                 Ok(pace_at) => pace_at,
                 Err(broken) => return broken,
             };
             tokio::select! {
-                unit = feed.recv() => match unit {
+                unit = self.feed.recv() => match unit {
                     Some(unit) => self.push(&unit),
                     None => return Broken::StreamGone,
                 },
@@ -125,12 +145,25 @@ impl<'a> Carrier<'a> {
                     Ok(length) => self.read_report(&buffer[..length]),
                     Err(error) => if let Err(broken) = self.rtcp_error(&error) { return broken },
                 },
-                _ = reports.tick() => if let Err(broken) = self.report() { return broken },
+                _ = self.report_ticks.tick() => if let Err(broken) = self.report() { return broken },
             }
         }
     }
 
+    /// The node knows of these tracks now; they extend those that it knew of.
+    pub(super) fn learn(&mut self, announced: Arc<Announced>) {
+        self.announced = announced;
+        // The first packet of a further track is led by its Sender Report, too.
+        self.reported = false;
+        for unit in std::mem::take(&mut self.early) {
+            self.push(&unit);
+        }
+    }
+
     fn push(&mut self, unit: &Arc<Unit>) {
+        if self.announced.tracks.iter().all(|track| track.config.kind() != unit.kind) {
+            return self.keep_early(unit);
+        }
         if self.behind && !unit.keyframe {
             self.config.metrics.drop(Dropped::LegBehind, 1);
             return;
@@ -138,6 +171,19 @@ impl<'a> Carrier<'a> {
         let pushed = self.pacer.push(unit.kind, &unit.packets, self.sockets.max_segments());
         self.behind = pushed.is_err();
         if self.behind {
+            self.config.metrics.drop(Dropped::LegBehind, 1);
+        }
+    }
+
+    /// Keeps what the node would refuse until it knows of the track. Too much of it: from the next keyframe on.
+    fn keep_early(&mut self, unit: &Arc<Unit>) {
+        if self.early.len() == MAX_FED {
+            self.config.metrics.drop(Dropped::LegBehind, MAX_FED as u32);
+            self.early.clear();
+        }
+        if !self.early.is_empty() || unit.keyframe || unit.kind == MediaKind::Audio {
+            self.early.push_back(unit.clone());
+        } else {
             self.config.metrics.drop(Dropped::LegBehind, 1);
         }
     }
@@ -200,7 +246,7 @@ impl<'a> Carrier<'a> {
         }
         let Some(origin) = self.config.origin.get() else { return Ok(()) };
         let compounds: Vec<_> =
-            self.reports.sender_reports(self.tracks, origin, wall_clock()).collect();
+            self.reports.sender_reports(&self.announced.tracks, origin, wall_clock()).collect();
         for compound in compounds {
             if let Err(error) = self.sockets.send_rtcp(&compound) {
                 self.rtcp_error(&error)?;
@@ -211,7 +257,8 @@ impl<'a> Carrier<'a> {
     }
 
     fn read_report(&mut self, compound: &[u8]) {
-        let Some(reception) = Reports::reception(compound, self.tracks, wall_clock()) else {
+        let Some(reception) = Reports::reception(compound, &self.announced.tracks, wall_clock())
+        else {
             return;
         };
         // The node is there.
@@ -252,7 +299,7 @@ impl<'a> Carrier<'a> {
 
     /// Tells the node that the sources leave.
     pub(super) fn say_bye(&self) {
-        let _ = self.sockets.send_rtcp(&self.reports.bye(self.tracks));
+        let _ = self.sockets.send_rtcp(&self.reports.bye(&self.announced.tracks));
     }
 }
 

@@ -9,35 +9,29 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use media::sdp::{SessionDescription, TrackDescription};
-use proto::v1::{self, stream_control_client::StreamControlClient};
 use rand::RngExt;
 use registry::{Grant, LeaseId, RegistryError};
-use svc_core::{
-    error::{Kind, PORT_IN_USE},
-    grpc,
-};
+use svc_core::error::Kind;
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic_types::StatusExt;
 use tracing::{Instrument, Span, debug, info, warn};
 
 use super::{
     Announced, Ending, LegConfig, LegEvent,
     carry::{Broken, Carrier},
+    node::{self, NodeError},
     socket::LegSockets,
 };
-use crate::stream::{LegFacts, LegStatus, Track};
+use crate::stream::{LegFacts, LegStatus};
 
-/// How long a node may take to answer StartStream: it binds a port, which takes milliseconds.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may take to answer StopStream.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The first and the longest pause between attempts, each give or take a half.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The first pause between attempts, give or take a half.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between attempts, give or take a half.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Attempts with one lease at a node that does not answer.
 const MAX_ATTEMPTS_PER_LEASE: u32 = 3;
 /// Ports that are rejected in one attempt before it pauses.
@@ -56,8 +50,8 @@ enum Failure {
     Registry(#[from] RegistryError),
     #[error("node {node_id}, {address}: {source}")]
     Socket { node_id: String, address: SocketAddr, source: std::io::Error },
-    #[error("node {node_id} at {url:?}: {message}")]
-    Node { node_id: String, url: String, message: String, kind: Kind, port_in_use: bool },
+    #[error(transparent)]
+    Node(#[from] NodeError),
 }
 
 /// See the module.
@@ -85,6 +79,7 @@ enum Left {
     End(Ending),
     Broken(Broken),
     LeaseLost,
+    /// A track has become another one.
     TracksChanged,
 }
 
@@ -117,7 +112,7 @@ impl Control {
 
     /// Tries until the leg is up.
     async fn bring_up(&mut self) -> Established {
-        let mut pause = PAUSES.0;
+        let mut pauses = Pauses::default();
         loop {
             let failure = match self.attempt().await {
                 Ok(established) => return established,
@@ -127,9 +122,7 @@ impl Control {
             self.config.status.set_problem(&failure.to_string());
             warn!(error = %failure, "a leg cannot be brought up yet");
             self.give_up_lease_after(&failure);
-            let jitter = rand::rng().random_range(0.5..1.5);
-            tokio::time::sleep(pause.mul_f64(jitter)).await;
-            pause = (pause * 2).min(PAUSES.1);
+            tokio::time::sleep(pauses.next()).await;
         }
     }
 
@@ -146,15 +139,15 @@ impl Control {
             })?;
             let announced = self.signals.tracks.borrow_and_update().clone();
             self.told = true;
-            match self.start_on_node(&grant, &sockets, &announced.tracks).await {
+            match node::start(&self.config, &grant, &sockets, &announced.tracks).await {
                 Ok(()) => return Ok(self.established(grant, sockets, announced)),
-                Err(Failure::Node { port_in_use: true, .. }) if rejections < MAX_REJECTIONS => {
+                Err(error) if error.port_in_use && rejections < MAX_REJECTIONS => {
                     rejections += 1;
                     self.config.metrics.ports_rejected.inc();
                     debug!(%address, "the node could not bind the port");
                     self.grant = Some(self.config.keeper.reject(&grant.lease.id).await?);
                 }
-                Err(failure) => return Err(failure),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -167,58 +160,6 @@ impl Control {
         self.attempts = 0;
         self.grant = Some(grant.clone());
         Ok(grant)
-    }
-
-    async fn start_on_node(
-        &self,
-        grant: &Grant,
-        sockets: &LegSockets,
-        tracks: &[Track],
-    ) -> Result<(), Failure> {
-        let description = SessionDescription {
-            name: self.config.key.as_str().to_owned(),
-            source_address: sockets.local_ip().ok(),
-            tracks: tracks.iter().map(|track| self.describe(track)).collect(),
-        };
-        let request = v1::StartStreamRequest {
-            stream_key: self.config.key.as_str().to_owned(),
-            session_description: description.to_leg_sdp(sockets.rtp_address()),
-            lease: Some(registry::lease_to_proto(grant.lease.clone())),
-            source_url: String::new(),
-        };
-        let url = &grant.node.info.grpc_url;
-        let failure = |kind, message: String, port_in_use| Failure::Node {
-            node_id: grant.node.info.id.clone(),
-            url: url.clone(),
-            message,
-            kind,
-            port_in_use,
-        };
-        let channel = grpc::channel(url)
-            .map_err(|error| failure(Kind::InvalidArgument, error.to_string(), false))?;
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(START_TIMEOUT);
-        let mut client = StreamControlClient::new(channel);
-        match tokio::time::timeout(START_TIMEOUT, client.start_stream(request)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => {
-                let info = status.get_details_error_info();
-                let port_in_use = info.is_some_and(|info| info.reason == PORT_IN_USE);
-                Err(failure(Kind::from_code(status.code()), status.message().into(), port_in_use))
-            }
-            Err(_) => {
-                Err(failure(Kind::DeadlineExceeded, "no answer to StartStream".into(), false))
-            }
-        }
-    }
-
-    fn describe(&self, track: &Track) -> TrackDescription {
-        TrackDescription {
-            config: track.config.clone(),
-            payload_type: track.identity.payload_type,
-            ssrc: Some(track.identity.ssrc),
-            cname: Some(self.config.cname.clone()),
-        }
     }
 
     fn established(
@@ -250,7 +191,7 @@ impl Control {
             }
             Failure::Registry(_) => true,
             Failure::Socket { .. } => self.attempts < MAX_ATTEMPTS_PER_LEASE,
-            Failure::Node { kind, .. } => {
+            Failure::Node(NodeError { kind, .. }) => {
                 matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
                     && self.attempts < MAX_ATTEMPTS_PER_LEASE
             }
@@ -274,15 +215,27 @@ impl Control {
             backlog = backlog => backlog,
         };
         let Some(backlog) = backlog else { return Left::Broken(Broken::StreamGone) };
-        let lease = self.grant.as_ref().map(|grant| grant.lease.id.clone());
+        // A leg that is up has a lease.
+        let Some(grant) = &self.grant else { return Left::LeaseLost };
         let (config, signals) = (&self.config, &mut self.signals);
         let _up = Up::new(config);
-        let mut carrier = Carrier::new(config, &up, bring_up);
-        let left = tokio::select! {
-            ending = &mut *end => Left::End(ending.unwrap_or(Ending::StreamEnds)),
-            broken = carrier.run(backlog) => Left::Broken(broken),
-            () = lease_lost(&mut signals.lost, lease.as_ref()) => Left::LeaseLost,
-            () = announced_anew(&mut signals.tracks, up.announced.announcement) => Left::TracksChanged,
+        let mut carrier = Carrier::new(config, &up, bring_up, backlog);
+        let mut announced = up.announced.clone();
+        let mut telling = Telling::default();
+        let left = loop {
+            tokio::select! {
+                ending = &mut *end => break Left::End(ending.unwrap_or(Ending::StreamEnds)),
+                broken = carrier.run() => break Left::Broken(broken),
+                () = lease_lost(&mut signals.lost, &grant.lease.id) => break Left::LeaseLost,
+                anew = announced_anew(&mut signals.tracks, announced.announcement) => {
+                    if !anew.extends(&announced) {
+                        break Left::TracksChanged;
+                    }
+                    announced = anew;
+                    telling.begin(tell(config, grant, &up.sockets, announced.clone()));
+                }
+                told = telling.done() => carrier.learn(told),
+            }
         };
         if matches!(left, Left::End(Ending::StreamEnds)) {
             carrier.say_bye();
@@ -334,19 +287,8 @@ impl Control {
     }
 
     async fn stop_on_node(&self) {
-        let Some(grant) = self.grant.as_ref().filter(|_| self.told) else { return };
-        let mut request = tonic::Request::new(v1::StopStreamRequest {
-            stream_key: self.config.key.as_str().to_owned(),
-            epoch: grant.lease.epoch,
-        });
-        request.set_timeout(STOP_TIMEOUT);
-        let Ok(channel) = grpc::channel(&grant.node.info.grpc_url) else { return };
-        let mut client = StreamControlClient::new(channel);
-        let stopped = tokio::time::timeout(STOP_TIMEOUT, client.stop_stream(request)).await;
-        match stopped {
-            Ok(Ok(_)) => {}
-            Ok(Err(status)) => debug!(%status, "StopStream on the node"),
-            Err(_) => debug!("no answer to StopStream from the node"),
+        if let Some(grant) = self.grant.as_ref().filter(|_| self.told) {
+            node::stop(&self.config, grant).await;
         }
     }
 }
@@ -367,11 +309,66 @@ impl Drop for Up<'_> {
     }
 }
 
+/// A node that is being told of further tracks while the leg goes on.
+#[derive(Default)]
+struct Telling<'a>(Option<Pin<Box<dyn Future<Output = Arc<Announced>> + Send + 'a>>>);
+
+impl<'a> Telling<'a> {
+    /// Takes the place of what was being told.
+    fn begin(&mut self, tell: impl Future<Output = Arc<Announced>> + Send + 'a) {
+        self.0 = Some(Box::pin(tell));
+    }
+
+    /// Completes when the node knows. Cancel safe.
+    async fn done(&mut self) -> Arc<Announced> {
+        let Some(telling) = &mut self.0 else { return std::future::pending().await };
+        let told = telling.await;
+        self.0 = None;
+        told
+    }
+}
+
+/// Tells a node of further tracks, again and again until it knows of them. The leg's other tracks go on meanwhile.
+async fn tell(
+    config: &LegConfig,
+    grant: &Grant,
+    sockets: &LegSockets,
+    announced: Arc<Announced>,
+) -> Arc<Announced> {
+    info!("a track has come late, the node is told");
+    let mut pauses = Pauses::default();
+    while let Err(error) = node::start(config, grant, sockets, &announced.tracks).await {
+        config.metrics.leg_failures.inc();
+        config.status.set_problem(&error.to_string());
+        warn!(%error, "a node cannot be told of a track that has come late");
+        tokio::time::sleep(pauses.next()).await;
+    }
+    config.status.set_problem("");
+    announced
+}
+
+/// Pauses between attempts: each twice as long as the one before.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(rand::rng().random_range(0.5..1.5));
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
 /// Completes when `lease` is lost.
-async fn lease_lost(lost: &mut mpsc::Receiver<LeaseId>, lease: Option<&LeaseId>) {
+async fn lease_lost(lost: &mut mpsc::Receiver<LeaseId>, lease: &LeaseId) {
     loop {
         match lost.recv().await {
-            Some(id) if Some(&id) == lease => return,
+            Some(id) if id == *lease => return,
             Some(_) => {}
             None => std::future::pending().await,
         }
@@ -379,8 +376,13 @@ async fn lease_lost(lost: &mut mpsc::Receiver<LeaseId>, lease: Option<&LeaseId>)
 }
 
 /// Completes when another announcement than `announcement` is there.
-async fn announced_anew(tracks: &mut watch::Receiver<Arc<Announced>>, announcement: u32) {
-    if tracks.wait_for(|announced| announced.announcement != announcement).await.is_err() {
-        std::future::pending().await
+async fn announced_anew(
+    tracks: &mut watch::Receiver<Arc<Announced>>,
+    announcement: u32,
+) -> Arc<Announced> {
+    let anew = tracks.wait_for(|announced| announced.announcement != announcement).await;
+    match anew.map(|announced| announced.clone()).ok() {
+        Some(announced) => announced,
+        None => std::future::pending().await,
     }
 }

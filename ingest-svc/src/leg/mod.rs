@@ -6,6 +6,7 @@
 
 mod carry;
 mod control;
+mod node;
 mod pacer;
 mod reports;
 mod socket;
@@ -47,11 +48,18 @@ pub(crate) struct LegConfig {
 /// What a node is told of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Announced {
-    /// Another number: the leg is made anew at once. The same: what changed goes in-band, and is told to a node when the leg is
+    /// Another number: the node is told at once. The same: what changed goes in-band, and is told to a node when the leg is
     /// made anew for another reason.
     pub(crate) announcement: u32,
     /// The tracks.
     pub(crate) tracks: Vec<Track>,
+}
+
+impl Announced {
+    /// Whether the tracks of `before` are all there as they were on the wire, so that a leg with them may go on.
+    fn extends(&self, before: &Self) -> bool {
+        before.tracks.iter().all(|known| self.tracks.iter().any(|t| t.identity == known.identity))
+    }
 }
 
 /// What the actor is told by its leg.

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -56,13 +59,15 @@ pub(crate) struct FakeNode {
 struct Service {
     received: mpsc::UnboundedSender<Received>,
     streams: Arc<Mutex<HashMap<String, [AbortHandle; 2]>>>,
+    refusals: Arc<AtomicU32>,
 }
 
 impl FakeNode {
     /// A node with `ports` RTP ports from some port on.
     pub(crate) async fn start(ports: u16) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
-        let service = Service { received: sender, streams: Arc::default() };
+        let service =
+            Service { received: sender, streams: Arc::default(), refusals: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_url = format!("http://{}", listener.local_addr().unwrap());
         let server = StreamControlServer::new(service.clone());
@@ -142,6 +147,11 @@ impl FakeNode {
         }
     }
 
+    /// Refuses the next StartStreams.
+    pub(crate) fn refuse_starts(&self, count: u32) {
+        self.service.refusals.store(count, Relaxed);
+    }
+
     /// Closes all ports and forgets all streams, as a restart does.
     pub(crate) fn forget(&self) {
         for (_, tasks) in self.service.streams.lock().unwrap().drain() {
@@ -177,6 +187,10 @@ impl StreamControl for Service {
         &self,
         request: Request<v1::StartStreamRequest>,
     ) -> Result<Response<v1::StartStreamResponse>, Status> {
+        let refusals = &self.refusals;
+        if refusals.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok() {
+            return Err(Status::unavailable("the node refuses"));
+        }
         let request = request.into_inner();
         let port = request.lease.as_ref().unwrap().rtp_port as u16;
         let started = self.streams.lock().unwrap().contains_key(&request.stream_key);

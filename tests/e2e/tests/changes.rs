@@ -1,7 +1,7 @@
 //! Publishers that are not the usual two tracks from beginning to end: one track alone, a track that comes late, codecs that are not
 //! carried, and headers that change on the way.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use e2e::{
     clients::{Running, Transport, newest_ffmpeg, newest_publishes, rtsp_input},
@@ -77,27 +77,62 @@ async fn a_publisher_of_one_track_is_read_after_the_wait_for_the_other() {
     }
 }
 
-#[tokio::test]
-async fn sound_that_begins_5_s_late_is_told_to_new_readers() {
+/// Publishes one kind of a clip's tags, and from 5 s on the other, too. Readers who play from before go on in their sessions over
+/// it, without a gap; new ones are told of both.
+async fn comes_late(first: Kind, late: Kind, codecs_told: [Codec; 2]) {
     let gateway = Setup::both().start().await;
     let tags = tags_of("hevc_aac").await;
-    let video = tags::until(&tags::only(&tags, Kind::Video), END_MS);
-    let audio = tags::later(tags::until(&tags::only(&tags, Kind::Audio), END_MS - 5_000), 5_000);
-    let mut both = [video, audio].concat();
+    let first = tags::until(&tags::only(&tags, first), END_MS);
+    let late = tags::later(tags::until(&tags::only(&tags, late), END_MS - 5_000), 5_000);
+    let mut both = [first, late].concat();
     both.sort_by_key(|tag| tag.timestamp_ms);
     let publisher = publish(&gateway, "late", both);
     until_live(&gateway.publish_grpc(), "late").await;
     let url = gateway.rtsp_url("late");
-    assert_eq!(codecs(&described(&url).await.expect("a stream")), [Codec::H265]);
-    eventually("sound is told", async || {
+    assert_eq!(codecs(&described(&url).await.expect("a stream")), codecs_told[..1]);
+    let reading = [Transport::Tcp, Transport::Udp].map(|transport| {
+        let url = url.clone();
+        tokio::spawn(async move { reads_on_for(&url, transport, Duration::from_secs(9)).await })
+    });
+    let told = eventually("the late track is told", async || {
         let description = described(&url).await?;
-        (codecs(&description) == [Codec::H265, Codec::Aac]).then_some(())
-    })
-    .await;
-    let late: Vec<_> = ingested(&gateway).await.tracks.iter().map(|track| track.late).collect();
-    assert_eq!(late, [false, true]);
+        (codecs(&description) == codecs_told).then_some(())
+    });
+    told.await;
+    let late: Vec<_> = ingested(&gateway).await.tracks.iter().filter(|t| t.late).cloned().collect();
+    assert_eq!(late.len(), 1);
     decodes(&url, "2").await;
+    for reading in reading {
+        reading.await.unwrap();
+    }
     publisher.abort();
+}
+
+/// Plays all there is, and goes on for so long of its media time without a gap.
+async fn reads_on_for(url: &str, transport: Transport, time: Duration) {
+    let mut reader = Reader::play(url, transport).await.unwrap();
+    let ticks = time.as_secs() as u32 * reader.description.tracks[0].config.clock_rate().hz();
+    let (mut next, mut began) = (None, None);
+    loop {
+        let packet = reader.next().await.unwrap().expect("the session ended");
+        let Packet::Rtp { header, .. } = packet else { continue };
+        assert!(next.is_none_or(|next| next == header.sequence_number), "a gap");
+        next = Some(header.sequence_number.wrapping_add(1));
+        let passed = header.timestamp.wrapping_sub(*began.get_or_insert(header.timestamp)) as i32;
+        if passed > ticks as i32 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn sound_that_comes_late_is_told_to_new_readers_and_the_others_go_on() {
+    comes_late(Kind::Video, Kind::Audio, [Codec::H265, Codec::Aac]).await;
+}
+
+#[tokio::test]
+async fn pictures_that_come_late_are_told_to_new_readers_and_the_others_go_on() {
+    comes_late(Kind::Audio, Kind::Video, [Codec::Aac, Codec::H265]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,100 @@
+//! What a leg says to its node: StartStream, StopStream.
+
+use std::time::Duration;
+
+use media::sdp::{SessionDescription, TrackDescription};
+use proto::v1::{self, stream_control_client::StreamControlClient};
+use registry::Grant;
+use svc_core::{
+    error::{Kind, PORT_IN_USE},
+    grpc,
+};
+use tonic_types::StatusExt;
+use tracing::debug;
+
+use super::{LegConfig, socket::LegSockets};
+use crate::stream::Track;
+
+/// How long a node may take to answer StartStream: it binds a port, which takes milliseconds.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a node may take to answer StopStream.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a node did not start a stream.
+#[derive(Debug, thiserror::Error)]
+#[error("node {node_id} at {url:?}: {message}")]
+pub(super) struct NodeError {
+    node_id: String,
+    url: String,
+    message: String,
+    pub(super) kind: Kind,
+    /// The node could not bind the port of the lease.
+    pub(super) port_in_use: bool,
+}
+
+/// Tells the node of a lease what comes from `sockets`; it has bound its port when it answers.
+pub(super) async fn start(
+    config: &LegConfig,
+    grant: &Grant,
+    sockets: &LegSockets,
+    tracks: &[Track],
+) -> Result<(), NodeError> {
+    let description = SessionDescription {
+        name: config.key.as_str().to_owned(),
+        source_address: sockets.local_ip().ok(),
+        tracks: tracks.iter().map(|track| describe(config, track)).collect(),
+    };
+    let request = v1::StartStreamRequest {
+        stream_key: config.key.as_str().to_owned(),
+        session_description: description.to_leg_sdp(sockets.rtp_address()),
+        lease: Some(registry::lease_to_proto(grant.lease.clone())),
+        ..Default::default()
+    };
+    let url = &grant.node.info.grpc_url;
+    let failure = |kind, message: String, port_in_use| NodeError {
+        node_id: grant.node.info.id.clone(),
+        url: url.clone(),
+        message,
+        kind,
+        port_in_use,
+    };
+    let channel = grpc::channel(url)
+        .map_err(|error| failure(Kind::InvalidArgument, error.to_string(), false))?;
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(START_TIMEOUT);
+    let mut client = StreamControlClient::new(channel);
+    match tokio::time::timeout(START_TIMEOUT, client.start_stream(request)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(status)) => {
+            let info = status.get_details_error_info();
+            let port_in_use = info.is_some_and(|info| info.reason == PORT_IN_USE);
+            Err(failure(Kind::from_code(status.code()), status.message().into(), port_in_use))
+        }
+        Err(_) => Err(failure(Kind::DeadlineExceeded, "no answer to StartStream".into(), false)),
+    }
+}
+
+fn describe(config: &LegConfig, track: &Track) -> TrackDescription {
+    TrackDescription {
+        config: track.config.clone(),
+        payload_type: track.identity.payload_type,
+        ssrc: Some(track.identity.ssrc),
+        cname: Some(config.cname.clone()),
+    }
+}
+
+/// Tells the node of a lease that the stream ends.
+pub(super) async fn stop(config: &LegConfig, grant: &Grant) {
+    let mut request = tonic::Request::new(v1::StopStreamRequest {
+        stream_key: config.key.as_str().to_owned(),
+        epoch: grant.lease.epoch,
+    });
+    request.set_timeout(STOP_TIMEOUT);
+    let Ok(channel) = grpc::channel(&grant.node.info.grpc_url) else { return };
+    let mut client = StreamControlClient::new(channel);
+    match tokio::time::timeout(STOP_TIMEOUT, client.stop_stream(request)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(status)) => debug!(%status, "StopStream on the node"),
+        Err(_) => debug!("no answer to StopStream from the node"),
+    }
+}
