@@ -1,4 +1,4 @@
-//! Bits off the front of bytes, most significant first. What lies behind the end is told by `None`.
+//! Bits of bytes, most significant first: read off the front, where `None` tells what lies behind the end, or written.
 
 /// A reader of bits.
 pub(crate) struct BitReader<'a> {
@@ -47,6 +47,32 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// A writer of bits.
+#[derive(Default)]
+pub(crate) struct BitWriter {
+    data: Vec<u8>,
+    count: usize,
+}
+
+impl BitWriter {
+    /// Appends the lowest `count` bits of `value`, 32 at the most.
+    pub(crate) fn put(&mut self, value: u32, count: usize) {
+        for at in (0..count).rev() {
+            if self.count.is_multiple_of(8) {
+                self.data.push(0);
+            }
+            let bit = (value >> at & 1) as u8;
+            self.data[self.count / 8] |= bit << (7 - self.count % 8);
+            self.count += 1;
+        }
+    }
+
+    /// The bytes, the last one filled up with zeros.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.data
+    }
+}
+
 /// The first bytes of a NAL unit behind its header of `header` bytes, their emulation prevention (H.264 and H.265, 7.4.1) taken out.
 pub(crate) fn rbsp(nal: &[u8], header: usize, max_bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(max_bytes.min(nal.len()));
@@ -74,6 +100,19 @@ mod tests {
         let mut bits = BitReader::new(&[0b1010_0000, 0b0111_1111]);
         assert_eq!((bits.read(3), bits.flag(), bits.read(9)), (Some(5), Some(false), Some(15)));
         assert_eq!((bits.read(3), bits.read(1), bits.skip(1)), (Some(7), None, None));
+    }
+
+    #[test]
+    fn bits_that_are_written_are_read_again() {
+        let mut bits = BitWriter::default();
+        for (value, count) in [(5, 3), (0, 1), (15, 9), (7, 3), (0x1234_5678, 32), (1, 1)] {
+            bits.put(value, count);
+        }
+        let bytes = bits.finish();
+        assert_eq!(bytes.len(), 7);
+        let mut bits = BitReader::new(&bytes);
+        let read = [3, 1, 9, 3, 32, 1].map(|count| bits.read(count).unwrap());
+        assert_eq!(read, [5, 0, 15, 7, 0x1234_5678, 1]);
     }
 
     #[test]

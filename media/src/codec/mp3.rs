@@ -8,7 +8,7 @@ const BITRATES: [[u16; 14]; 2] = [
     [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
 ];
 /// Hz by sampling_frequency of MPEG-1; MPEG-2 has half of it, MPEG-2.5 a quarter.
-const SAMPLE_RATES: [u32; 3] = [44_100, 48_000, 32_000];
+pub(super) const SAMPLE_RATES: [u32; 3] = [44_100, 48_000, 32_000];
 
 /// What the header of a frame says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
