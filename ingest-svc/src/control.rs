@@ -14,7 +14,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::{stream::StreamStatus, streams::Table};
+use crate::{
+    stream::{Arming, StreamStatus},
+    streams::Table,
+};
 
 /// Changes of one stream within this time are told as one.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -51,7 +54,8 @@ impl Control {
         if !request.source_url.is_empty() {
             return Err(ApiError::field("source_url", "pulling is not served by this version"));
         }
-        Ok(v1::StartStreamResponse { stream: Some(self.table.start(&key)?) })
+        let arming = Arming { offline_picture: request.offline_picture };
+        Ok(v1::StartStreamResponse { stream: Some(self.table.start(&key, arming)?) })
     }
 
     /// Ends a stream.

@@ -117,6 +117,8 @@ pub(crate) struct Instruments {
     pub(crate) publishers: Gauge,
     /// Publishers that stand by now.
     pub(crate) standbys: Gauge,
+    /// Streams of which readers get the offline picture now.
+    pub(crate) offline: Gauge,
     /// Media messages that standbys sent.
     pub(crate) standby_messages: Counter,
     /// Publishers that were let in.
@@ -166,6 +168,8 @@ impl Instruments {
             r.register("ingest_streams", "Streams", i.streams);
             r.register("ingest_publishers", "Publishers that publish now", i.publishers);
             r.register("ingest_standbys", "Publishers that stand by now", i.standbys);
+            let help = "Streams without a publisher whose readers get the offline picture now";
+            r.register("ingest_streams_offline", help, i.offline);
             let help = "RTMP media messages that publishers sent while they stood by";
             r.register("ingest_standby_messages", help, i.standby_messages);
             let help = "Live streams with which another publisher went on";

@@ -19,7 +19,7 @@ use tracing::info_span;
 use crate::{
     metrics::Refused,
     rtmp::{PublisherConnection, PublisherSink},
-    stream::{Actor, Changed, Command, Context, StreamStatus, bring_up_span},
+    stream::{Actor, Arming, Changed, Command, Context, StreamStatus, bring_up_span},
 };
 
 /// Streams at one time: as many as a node has RTP ports by default (5004 to 7999), some times over. Each is a task and some
@@ -40,6 +40,8 @@ pub(crate) struct Table {
 struct Entered {
     commands: mpsc::Sender<Command>,
     status: Arc<StreamStatus>,
+    /// As StartStream said, if it was called.
+    armed: Option<Arming>,
 }
 
 impl Table {
@@ -55,7 +57,7 @@ impl Table {
     }
 
     /// Arms a key for a publisher: the stream is there from now on until it is stopped.
-    pub(crate) fn start(&self, key: &StreamKey) -> Result<v1::Stream, ApiError> {
+    pub(crate) fn start(&self, key: &StreamKey, arming: Arming) -> Result<v1::Stream, ApiError> {
         if self.context.shutdown.draining().is_cancelled() {
             return Err(ApiError::reason(
                 Kind::Unavailable,
@@ -64,12 +66,23 @@ impl Table {
             ));
         }
         let mut streams = self.lock();
-        let entered = self.entry(&mut streams, key, true).ok_or_else(|| {
+        let entered = self.entry(&mut streams, key).ok_or_else(|| {
             let text = format!("there are {MAX_STREAMS} streams already");
             ApiError::reason(Kind::ResourceExhausted, "TOO_MANY_STREAMS", text)
         })?;
-        match entered.commands.try_send(Command::Arm) {
-            Ok(()) => Ok(entered.status.to_proto()),
+        match entered.armed {
+            Some(armed) if armed == arming => return Ok(entered.status.to_proto()),
+            Some(_) => {
+                let problem = "is started with other parameters";
+                return Err(ApiError::exists("stream", key, problem));
+            }
+            None => {}
+        }
+        match entered.commands.try_send(Command::Arm(arming)) {
+            Ok(()) => {
+                entered.armed = Some(arming);
+                Ok(entered.status.to_proto())
+            }
             Err(_) => {
                 let text = format!("stream {key} is busy or ending, try again");
                 Err(ApiError::reason(Kind::Unavailable, "BUSY", text))
@@ -140,25 +153,24 @@ impl Table {
         &self,
         streams: &'a mut BTreeMap<StreamKey, Entered>,
         key: &StreamKey,
-        armed: bool,
-    ) -> Option<&'a Entered> {
+    ) -> Option<&'a mut Entered> {
         let count = streams.len();
         match streams.entry(key.clone()) {
             Entry::Occupied(entry) => Some(entry.into_mut()),
             Entry::Vacant(_) if count >= MAX_STREAMS => None,
             Entry::Vacant(entry) => {
-                let entered = self.enter(key, armed)?;
+                let entered = self.enter(key)?;
                 Some(entry.insert(entered))
             }
         }
     }
 
-    fn enter(&self, key: &StreamKey, armed: bool) -> Option<Entered> {
+    fn enter(&self, key: &StreamKey) -> Option<Entered> {
         let table = self.this.upgrade()?;
         let instance = self.next_instance.fetch_add(1, Relaxed);
         let status = Arc::new(StreamStatus::new(key.clone(), instance, self.changed.clone()));
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
-        let actor = Actor::new(self.context.clone(), table, status.clone(), receiver, armed);
+        let actor = Actor::new(self.context.clone(), table, status.clone(), receiver);
         let span = info_span!(parent: None, "stream", stream = %key);
         let guard = RemoveOnDrop { table: self.this.clone(), status: status.clone() };
         let run = async move {
@@ -168,7 +180,7 @@ impl Table {
         // Not in the span of the connection or call that it begins with, which it outlives.
         span.in_scope(|| self.context.tasks.spawn("stream", run));
         self.tell_change();
-        Some(Entered { commands, status })
+        Some(Entered { commands, status, armed: None })
     }
 
     fn tell_change(&self) {
@@ -197,7 +209,7 @@ impl Table {
             let text = "this stream key is not started".to_owned();
             return Err(refuse(publisher, Refused::NotArmed, PublishRefusal::Denied, text));
         }
-        let Some(entered) = self.entry(&mut streams, &key, false) else {
+        let Some(entered) = self.entry(&mut streams, &key) else {
             let text = format!("there are {MAX_STREAMS} streams already");
             return Err(refuse(publisher, Refused::TooManyStreams, PublishRefusal::Failed, text));
         };
@@ -207,7 +219,7 @@ impl Table {
                 Command::Publish(publisher, _) => {
                     refuse(publisher, Refused::Ending, PublishRefusal::Failed, text)
                 }
-                Command::Arm | Command::Stop(_) | Command::LeaseLost(_) => {
+                Command::Arm(_) | Command::Stop(_) | Command::LeaseLost(_) => {
                     unreachable!("what comes back is what was sent")
                 }
             }

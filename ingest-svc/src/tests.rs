@@ -10,12 +10,14 @@ use tokio::task::JoinHandle;
 
 use crate::{
     Addresses, Ingest,
+    stream::Arming,
     testing::{
         FakeNode, PPS, Received, SPS, TestPublisher, aac_frame, aac_header, avc_header, avc_picture,
     },
 };
 
 mod late_track;
+mod offline;
 mod takeover;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -406,13 +408,14 @@ async fn there_are_only_so_many_streams() {
     let engine = memory();
     let ingest = Ingest::bind_with(&config(), engine).await.unwrap();
     let table = ingest.table();
+    let key = |key: &str| StreamKey::parse(key).unwrap();
     for n in 0..crate::streams::MAX_STREAMS {
-        table.start(&StreamKey::parse(&n.to_string()).unwrap()).unwrap();
+        table.start(&key(&n.to_string()), Arming::default()).unwrap();
     }
-    let error = table.start(&StreamKey::parse("one-more").unwrap()).unwrap_err();
+    let error = table.start(&key("one-more"), Arming::default()).unwrap_err();
     assert_eq!(error.kind, svc_core::error::Kind::ResourceExhausted);
-    table.stop(&StreamKey::parse("7").unwrap()).await.unwrap();
-    table.start(&StreamKey::parse("one-more").unwrap()).unwrap();
+    table.stop(&key("7")).await.unwrap();
+    table.start(&key("one-more"), Arming::default()).unwrap();
 }
 
 #[tokio::test]

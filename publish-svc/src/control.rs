@@ -86,6 +86,9 @@ impl Control {
         if !request.source_url.is_empty() {
             return Err(ApiError::field("source_url", "is for ingest-svc; leave it empty here"));
         }
+        if request.offline_picture {
+            return Err(ApiError::field("offline_picture", "is for ingest-svc; leave it out here"));
+        }
         let description = SessionDescription::parse(&request.session_description)
             .map_err(|error| ApiError::field("session_description", error))?;
         let lease = match request.lease {

@@ -6,8 +6,11 @@
 //! | LIVE | by `ingest.takeover` (see [`takeover`]) | the standby goes on, else HELD | | it is disconnected, gone |
 //! | HELD, the leg stays | let in at once, goes on where the last one ended | | legs end; armed: WAITING; else gone | legs end, gone |
 //!
-//! LIVE begins with the first access unit, so that a publisher without media shows as what it is.
+//! | WAITING, offline picture, the leg stays | let in at once, goes on where the picture ended | | | legs end, gone |
+//!
+//! Where StartStream asked for an offline picture and there is one, HELD ends in WAITING with it instead of ending the legs. LIVE begins with the first access unit, so that a publisher without media shows as what it is.
 
+mod absence;
 mod admission;
 mod takeover;
 
@@ -32,18 +35,17 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::sleep_until,
 };
-use tracing::{Span, info, info_span};
+use tracing::{Span, info_span};
 
 use self::takeover::receive_standby;
 use super::{
-    Relay, StreamStatus,
+    Offline, Relay, StreamStatus,
     claim::{self, Claim},
     standby::{Received, Standby},
-    status::State,
 };
 use crate::{
     leg::{Ending, Leg, LegConfig, LegEvent},
-    metrics::{Instruments, Refused, Switched},
+    metrics::{Instruments, Refused},
     rtmp::{PublisherConnection, PublisherGone},
     streams::Table,
 };
@@ -70,11 +72,18 @@ pub(crate) enum Command {
     /// A publisher wants in; the span that its stream comes up under.
     Publish(Box<PublisherConnection>, Span),
     /// The stream stays when it has no publisher.
-    Arm,
+    Arm(Arming),
     /// The stream ends; it is answered as it was last.
     Stop(oneshot::Sender<v1::Stream>),
     /// A lease is lost.
     LeaseLost(LeaseId),
+}
+
+/// How StartStream arms a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Arming {
+    /// Readers are kept by a still picture while there is no publisher.
+    pub(crate) offline_picture: bool,
 }
 
 /// See the module.
@@ -83,7 +92,7 @@ pub(crate) struct Actor {
     table: Arc<Table>,
     status: Arc<StreamStatus>,
     commands: mpsc::Receiver<Command>,
-    armed: bool,
+    armed: Option<Arming>,
     claim: Option<Claim>,
     publisher: Option<Box<PublisherConnection>>,
     /// When the publisher last sent media.
@@ -99,6 +108,8 @@ pub(crate) struct Actor {
     leg: Option<Leg>,
     leg_events: (mpsc::Sender<LegEvent>, mpsc::Receiver<LegEvent>),
     held_until: Option<Instant>,
+    /// What readers get in place of a publisher.
+    offline: Option<Offline>,
 }
 
 impl Actor {
@@ -108,7 +119,6 @@ impl Actor {
         table: Arc<Table>,
         status: Arc<StreamStatus>,
         commands: mpsc::Receiver<Command>,
-        armed: bool,
     ) -> Self {
         Self {
             relay: Relay::new(&context, status.clone()),
@@ -116,7 +126,7 @@ impl Actor {
             table,
             status,
             commands,
-            armed,
+            armed: None,
             claim: None,
             publisher: None,
             heard_at: Instant::now(),
@@ -128,6 +138,7 @@ impl Actor {
             // One leg, which waits for its answer: 1 would do.
             leg_events: mpsc::channel(4),
             held_until: None,
+            offline: None,
         }
     }
 
@@ -191,12 +202,13 @@ impl Actor {
     /// Nothing keeps the stream.
     fn is_over(&self) -> bool {
         let idle = self.publisher.is_none() && self.claim.is_none() && self.held_until.is_none();
-        !self.armed && idle
+        self.armed.is_none() && idle
     }
 
     fn wake_at(&self) -> Option<Instant> {
         let relay_at = self.relay.poll_timeout(self.publisher.is_some());
-        [relay_at, self.held_until, self.stalls_at()].into_iter().flatten().min()
+        let offline_at = self.offline.as_ref().map(Offline::poll_timeout);
+        [relay_at, self.held_until, self.stalls_at(), offline_at].into_iter().flatten().min()
     }
 
     async fn timeout(&mut self) {
@@ -205,15 +217,18 @@ impl Actor {
         self.announce();
         self.switch_if_stalled(now).await;
         if self.held_until.is_some_and(|until| until <= now) {
-            info!(stream = %self.status.key, "no publisher came back in time, the stream ends");
-            self.begin_anew().await;
+            self.held_until = None;
+            self.hold_is_over().await;
+        }
+        if let Some(offline) = &mut self.offline {
+            self.relay.stand_in(offline, now, self.leg.as_mut());
         }
     }
 
     async fn command(&mut self, command: Command) {
         match command {
             Command::Publish(publisher, span) => self.publish(publisher, span),
-            Command::Arm => self.armed = true,
+            Command::Arm(arming) => self.arm(arming),
             Command::LeaseLost(lease) => self.lease_lost(lease),
             // Answered by `run`, which ends with it.
             Command::Stop(_) => {}
@@ -255,18 +270,10 @@ impl Actor {
         self.leg = Some(leg);
     }
 
-    async fn publisher_gone(&mut self, gone: &PublisherGone) {
-        let bytes = self.forget_publisher().map(|publisher| publisher.bytes_received());
-        info!(stream = %self.status.key, %gone, bytes, "the publisher went away");
-        if self.switch(Switched::Left) {
-            return;
-        }
-        if self.leg.is_some() && !self.context.ingest.hold.is_zero() {
-            self.held_until = Some(Instant::now() + self.context.ingest.hold);
-            self.status.enter(State::Held);
-        } else {
-            // It never sent anything that could be read.
-            self.begin_anew().await;
+    fn arm(&mut self, arming: Arming) {
+        self.armed = Some(arming);
+        if arming.offline_picture {
+            self.relay.keep_picture();
         }
     }
 
@@ -278,19 +285,6 @@ impl Actor {
         self.status.counters.bitrate.store(0, Relaxed);
         self.status.update(|facts| facts.publisher = None);
         Some(publisher)
-    }
-
-    /// Ends the leg and waits for a publisher as if there had been none.
-    async fn begin_anew(&mut self) {
-        self.held_until = None;
-        self.end_leg(Ending::StreamEnds).await;
-        self.relay = Relay::new(&self.context, self.status.clone());
-        self.status.enter(State::Waiting);
-        self.status.update(|facts| {
-            facts.tracks.clear();
-            facts.problem.clear();
-            facts.left_out.clear();
-        });
     }
 
     async fn end_leg(&mut self, how: Ending) {
@@ -318,6 +312,7 @@ impl Actor {
         }
         self.end_standby(text);
         self.end_publisher(text);
+        self.end_offline();
         self.end_leg(how).await;
     }
 
@@ -331,7 +326,7 @@ impl Actor {
                     self.refuse(publisher, Refused::Ending, PublishRefusal::Failed, text);
                 }
                 Command::Stop(reply) => drop(reply.send(self.status.to_proto())),
-                Command::Arm | Command::LeaseLost(_) => {}
+                Command::Arm(_) | Command::LeaseLost(_) => {}
             }
         }
     }

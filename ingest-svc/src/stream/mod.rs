@@ -5,6 +5,7 @@
 mod actor;
 mod claim;
 mod gop;
+mod offline;
 mod origin;
 mod pipeline;
 mod relay;
@@ -15,12 +16,13 @@ mod track;
 
 use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
 
-pub(crate) use actor::{Actor, Command, Context, bring_up_span};
+pub(crate) use actor::{Actor, Arming, Command, Context, bring_up_span};
 pub(crate) use origin::Origin;
 pub(crate) use pipeline::Track;
 pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus};
 use {
     gop::GopCache,
+    offline::Offline,
     pipeline::{Pipeline, PipelineConfig},
     relay::Relay,
     timeline::StreamTimeline,

@@ -13,9 +13,11 @@
 //! Codecs whose frames tell all (MP3, G.711, AC-3, Opus) need no codec header. Of multitrack messages the first track that is seen is
 //! taken.
 
+mod absence;
+mod left_out;
+
 use std::{
     collections::VecDeque,
-    fmt,
     time::{Duration, Instant},
 };
 
@@ -28,13 +30,14 @@ use media::{
 };
 use tracing::{debug, warn};
 
+use self::{
+    absence::KeptPicture,
+    left_out::{LeftOut, LeftOutList},
+};
 use super::{
     StreamTimeline, Unit,
     track::{AudioTrack, HeaderChange, TrackIdentity, VideoTrack},
 };
-
-/// What is left out and warned of at the most: 16 + 16 codec ids, and track ids and FourCCs that a peer may make up.
-const MAX_WARNED: usize = 64;
 
 /// What a pipeline needs to know.
 #[derive(Clone, Debug)]
@@ -75,26 +78,6 @@ pub(crate) struct Dropped {
     pub(crate) other_tracks: u32,
 }
 
-/// What of a publisher's media is not carried.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum LeftOut {
-    Codec(UnsupportedCodec),
-    /// A further track of a multitrack publisher.
-    Track(MediaKind, u8),
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Codec(codec) => write!(f, "{codec} is not carried"),
-            Self::Track(kind, track_id) => {
-                let kind = kind.label();
-                write!(f, "{kind} track {track_id} is left out: one track of each kind is carried")
-            }
-        }
-    }
-}
-
 /// See the module.
 pub(crate) struct Pipeline {
     config: PipelineConfig,
@@ -107,13 +90,13 @@ pub(crate) struct Pipeline {
     /// How often the set of tracks was announced; 0: not yet.
     announced: u32,
     dropped: Dropped,
-    /// What of the publisher's media is not carried.
-    left_out: Vec<LeftOut>,
+    left_out: LeftOutList,
     /// The tracks that are taken of multitrack messages.
     video_track_id: Option<u8>,
     audio_track_id: Option<u8>,
     /// How often a track became another one.
     replaced: u32,
+    picture: KeptPicture,
 }
 
 impl Pipeline {
@@ -128,10 +111,11 @@ impl Pipeline {
             announce_at: None,
             announced: 0,
             dropped: Dropped::default(),
-            left_out: Vec::new(),
+            left_out: LeftOutList::default(),
             video_track_id: None,
             audio_track_id: None,
             replaced: 0,
+            picture: KeptPicture::default(),
         }
     }
 
@@ -210,7 +194,7 @@ impl Pipeline {
 
     /// What of the publisher's media is not carried, a line each.
     pub(crate) fn left_out(&self) -> Vec<String> {
-        self.left_out.iter().map(LeftOut::to_string).collect()
+        self.left_out.lines()
     }
 
     /// How many lines [`Self::left_out`] has, which only grow in number.
@@ -268,6 +252,9 @@ impl Pipeline {
                 let timeline = &mut self.timeline;
                 let place = || timeline.place(MediaKind::Video, timestamp_ms, now);
                 let unit = video.packetize(&payload, keyframe, composition_time_ms, place)?;
+                if unit.keyframe {
+                    self.picture.keep(&payload, composition_time_ms);
+                }
                 self.units.push_back(unit);
             }
             VideoTag::EndOfSequence
@@ -288,6 +275,9 @@ impl Pipeline {
         match &mut self.video {
             Some(video) => {
                 let change = video.set_record(codec, record)?;
+                if change != HeaderChange::None {
+                    self.picture.forget();
+                }
                 self.header_changed(change);
             }
             None => {
@@ -406,26 +396,17 @@ impl Pipeline {
 
     fn leave_out(&mut self, codec: UnsupportedCodec) {
         self.dropped.unsupported = self.dropped.unsupported.wrapping_add(1);
-        if self.note_left_out(LeftOut::Codec(codec)) {
+        if self.left_out.note(LeftOut::Codec(codec)) {
             warn!(%codec, "the publisher sends a codec that is not carried; the rest goes on");
         }
     }
 
     fn leave_out_track(&mut self, kind: MediaKind, track_id: u8) {
         self.dropped.other_tracks = self.dropped.other_tracks.wrapping_add(1);
-        if self.note_left_out(LeftOut::Track(kind, track_id)) {
+        if self.left_out.note(LeftOut::Track(kind, track_id)) {
             let kind = kind.label();
             warn!(kind, track_id, "the publisher sends a further track, which is left out");
         }
-    }
-
-    /// Remembers what is left out, and says whether it was seen for the first time.
-    fn note_left_out(&mut self, left_out: LeftOut) -> bool {
-        let new = self.left_out.len() < MAX_WARNED && !self.left_out.contains(&left_out);
-        if new {
-            self.left_out.push(left_out);
-        }
-        new
     }
 }
 

@@ -14,8 +14,8 @@ use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
 
 use super::{
-    Context, GopCache, Origin, Pipeline, PipelineConfig, StreamStatus, TrackIdentity, Unit,
-    pipeline::Dropped, status::State,
+    Context, GopCache, Offline, Origin, Pipeline, PipelineConfig, StreamStatus, TrackIdentity,
+    Unit, pipeline::Dropped, status::State,
 };
 use crate::{
     leg::{Announced, Leg},
@@ -126,7 +126,7 @@ impl Relay {
     }
 
     /// Takes a message, and sends on what it holds.
-    pub(super) fn take(&mut self, message: &MediaMessage, now: Instant, mut leg: Option<&mut Leg>) {
+    pub(super) fn take(&mut self, message: &MediaMessage, now: Instant, leg: Option<&mut Leg>) {
         let bytes = message.payload.len() as u64;
         self.metrics.messages.inc();
         self.metrics.media_bytes.inc_by(bytes);
@@ -139,9 +139,39 @@ impl Relay {
         if self.pipeline.replaced() != replaced {
             self.gop.forget();
         }
+        if self.forward_all(leg) {
+            self.status.enter(State::Live);
+        }
+    }
+
+    /// From now on the last keyframe is kept, for the time when there is no publisher.
+    pub(super) fn keep_picture(&mut self) {
+        self.pipeline.keep_picture();
+    }
+
+    /// Stands in for the publisher that is gone, if there is something to show.
+    pub(super) fn go_offline(&mut self, now: Instant) -> Option<Offline> {
+        if !self.pipeline.can_be_offline() {
+            return None;
+        }
+        self.wall.forget_told();
+        Some(Offline::begin(&mut self.pipeline, now))
+    }
+
+    /// Sends on what readers get while there is no publisher.
+    pub(super) fn stand_in(&mut self, offline: &mut Offline, now: Instant, leg: Option<&mut Leg>) {
+        offline.handle_timeout(&mut self.pipeline, now);
+        self.forward_all(leg);
+    }
+
+    /// Whether there was anything.
+    fn forward_all(&mut self, mut leg: Option<&mut Leg>) -> bool {
+        let mut any = false;
         while let Some(unit) = self.pipeline.poll_unit() {
             self.forward(unit, leg.as_deref_mut());
+            any = true;
         }
+        any
     }
 
     /// What a node is to be told, once the tracks are known, and again when they change.
@@ -197,7 +227,6 @@ impl Relay {
             self.metrics.drop(DropReason::LegBehind, 1);
         }
         self.gop.push(unit, starts_gop);
-        self.status.enter(State::Live);
     }
 
     fn count(&self, unit: &Unit) {

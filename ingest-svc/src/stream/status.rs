@@ -51,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) left_out: Vec<String>,
     /// Who says where the timeline lies on the wall clock.
     pub(crate) clock_source: ClockSource,
+    /// Readers get the offline picture.
+    pub(crate) offline: bool,
     /// When media began to flow, while it does.
     pub(crate) live_since: Option<Instant>,
     /// How long it flowed before.
@@ -187,6 +189,7 @@ impl StreamStatus {
                 ..Default::default()
             }),
             problem: facts.problem,
+            offline_picture: facts.offline,
             left_out: facts.left_out,
             clock_source: match facts.clock_source {
                 ClockSource::Arrival => v1::ClockSource::Arrival,

@@ -307,6 +307,14 @@ impl AudioTrack {
         Ok(units)
     }
 
+    /// A frame of silence and how long it lasts; `None` of a codec that has none.
+    pub(super) fn silence(&self) -> Option<(Bytes, Duration)> {
+        let frame = self.header.silence()?;
+        let samples = self.header.samples(&frame).ok()?;
+        let lasts = MediaTime::from_ticks(samples.into(), sample_rate(&self.header));
+        Some((frame, Duration::from_nanos(u64::try_from(lasts.as_nanos()).ok()?)))
+    }
+
     /// Samples can be cut anywhere, frames nowhere.
     fn pieces<'a>(&self, frame: &'a [u8]) -> std::slice::Chunks<'a, u8> {
         let most = match &self.header {

@@ -120,7 +120,7 @@ async fn the_node_refuses_leases_and_descriptions_that_are_not_for_it() {
         stream_key: "drone1".into(),
         session_description: session_description.into(),
         lease,
-        source_url: String::new(),
+        ..Default::default()
     };
     let lease = Lease {
         lease_id: "x".into(),

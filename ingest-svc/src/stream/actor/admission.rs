@@ -61,6 +61,7 @@ impl Actor {
     pub(super) fn put_on(&mut self, publisher: Box<PublisherConnection>, span: Span) {
         self.relay.begin_publisher();
         self.held_until = None;
+        self.end_offline();
         self.heard_at = Instant::now();
         self.replay.clear();
         self.bring_up = span;

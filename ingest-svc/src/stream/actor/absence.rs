@@ -1,0 +1,66 @@
+//! A stream without its publisher: the standby, the hold, the offline picture, the end.
+
+use std::time::Instant;
+
+use tracing::info;
+
+use super::{
+    super::{Relay, status::State},
+    Actor,
+};
+use crate::{leg::Ending, metrics::Switched, rtmp::PublisherGone};
+
+impl Actor {
+    pub(super) async fn publisher_gone(&mut self, gone: &PublisherGone) {
+        let bytes = self.forget_publisher().map(|publisher| publisher.bytes_received());
+        info!(stream = %self.status.key, %gone, bytes, "the publisher went away");
+        if self.switch(Switched::Left) {
+            return;
+        }
+        if self.leg.is_some() && !self.context.ingest.hold.is_zero() {
+            self.held_until = Some(Instant::now() + self.context.ingest.hold);
+            self.status.enter(State::Held);
+        } else {
+            self.hold_is_over().await;
+        }
+    }
+
+    /// No publisher came back in time.
+    pub(super) async fn hold_is_over(&mut self) {
+        if self.armed.is_some_and(|arming| arming.offline_picture) && self.leg.is_some() {
+            self.offline = self.relay.go_offline(Instant::now());
+        }
+        if self.offline.is_none() {
+            info!(stream = %self.status.key, "no publisher came back in time, the readers are let go");
+            return self.begin_anew().await;
+        }
+        info!(stream = %self.status.key, "no publisher came back in time, readers get the offline picture");
+        self.context.metrics.offline.inc();
+        self.status.enter(State::Waiting);
+        self.status.update(|facts| facts.offline = true);
+    }
+
+    /// A publisher is there, or the stream ends.
+    pub(super) fn end_offline(&mut self) {
+        if self.offline.take().is_some() {
+            self.context.metrics.offline.dec();
+            self.status.update(|facts| facts.offline = false);
+        }
+    }
+
+    /// Ends the leg and waits for a publisher as if there had been none.
+    async fn begin_anew(&mut self) {
+        self.held_until = None;
+        self.end_leg(Ending::StreamEnds).await;
+        self.relay = Relay::new(&self.context, self.status.clone());
+        if let Some(arming) = self.armed {
+            self.arm(arming);
+        }
+        self.status.enter(State::Waiting);
+        self.status.update(|facts| {
+            facts.tracks.clear();
+            facts.problem.clear();
+            facts.left_out.clear();
+        });
+    }
+}
