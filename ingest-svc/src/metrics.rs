@@ -133,6 +133,8 @@ pub(crate) struct Instruments {
     pub(crate) clock_jumps: Counter,
     /// Audio clocks that were set anew.
     pub(crate) audio_reanchored: Counter,
+    /// Composition times that cannot be.
+    pub(crate) compositions_repaired: Counter,
     /// GOPs too large for the cache.
     pub(crate) gops_overflowed: Counter,
     /// Legs on which RTP flows.
@@ -185,6 +187,8 @@ impl Instruments {
             r.register("ingest_clock_jumps", help, i.clock_jumps);
             let help = "Audio clocks set anew after drifting";
             r.register("ingest_audio_reanchored", help, i.audio_reanchored);
+            let help = "Pictures whose composition time cannot be, and was taken as 0";
+            r.register("ingest_compositions_repaired", help, i.compositions_repaired);
             let help = "GOPs too large to be kept for new legs";
             r.register("ingest_gops_overflowed", help, i.gops_overflowed);
             r.register("ingest_legs", "Legs on which RTP flows", i.legs);

@@ -35,6 +35,8 @@ pub(crate) fn counters(counters: &Counters) -> v1::StreamCounters {
         malformed: load(&counters.malformed).wrapping_add(load(&counters.oversized)),
         bitrate: load(&counters.bitrate),
         live_for: Some(proto::duration(Duration::from_millis(load(&counters.live_ms).into()))),
+        // Ingest repairs what publishers stamp.
+        timestamps_repaired: 0,
     }
 }
 

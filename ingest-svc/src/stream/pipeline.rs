@@ -78,6 +78,24 @@ pub(crate) struct Dropped {
     pub(crate) other_tracks: u32,
 }
 
+/// How often timestamps were repaired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Repaired {
+    /// The publisher's clock jumped, or an access unit was stamped far away.
+    pub(crate) jumps: u32,
+    /// Samples drifted from the publisher's clock, and were counted anew.
+    pub(crate) reanchored: u32,
+    /// Composition times that cannot be.
+    pub(crate) compositions: u32,
+}
+
+impl Repaired {
+    /// All of them, modulo 2^32.
+    pub(crate) fn sum(self) -> u32 {
+        self.jumps.wrapping_add(self.reanchored).wrapping_add(self.compositions)
+    }
+}
+
 /// See the module.
 pub(crate) struct Pipeline {
     config: PipelineConfig,
@@ -212,9 +230,13 @@ impl Pipeline {
         self.dropped
     }
 
-    /// How often the publisher's clock jumped, and how often the audio clock was set anew.
-    pub(crate) fn discontinuities(&self) -> (u32, u32) {
-        (self.timeline.jumps(), self.audio.as_ref().map_or(0, AudioTrack::reanchored))
+    /// Which of the publisher's timestamps were not taken as they are.
+    pub(crate) fn repaired(&self) -> Repaired {
+        Repaired {
+            jumps: self.timeline.jumps(),
+            reanchored: self.audio.as_ref().map_or(0, AudioTrack::reanchored),
+            compositions: self.video.as_ref().map_or(0, |video| video.repaired),
+        }
     }
 
     fn handle_video(&mut self, message: &MediaMessage, now: Instant) -> Result<(), TagError> {
@@ -420,5 +442,4 @@ pub(super) enum TagError {
 }
 
 #[cfg(test)]
-#[path = "pipeline_tests.rs"]
 mod tests;

@@ -15,7 +15,9 @@ use svc_core::clock::wall_clock;
 
 use super::{
     Context, GopCache, Offline, Origin, Pipeline, PipelineConfig, StreamStatus, TrackIdentity,
-    Unit, pipeline::Dropped, status::State,
+    Unit,
+    pipeline::{Dropped, Repaired},
+    status::State,
 };
 use crate::{
     leg::{Announced, Leg},
@@ -55,7 +57,7 @@ pub(super) struct Relay {
 struct Counted {
     dropped: Dropped,
     left_out: usize,
-    discontinuities: (u32, u32),
+    repaired: Repaired,
     overflows: u32,
 }
 
@@ -263,17 +265,16 @@ impl Relay {
             }
             self.status.counters.malformed.store(new.malformed, Relaxed);
         }
-        let (jumps, reanchored) = self.pipeline.discontinuities();
-        metrics.clock_jumps.inc_by(jumps.wrapping_sub(counted.discontinuities.0).into());
-        metrics.audio_reanchored.inc_by(reanchored.wrapping_sub(counted.discontinuities.1).into());
+        let (was, repaired) = (counted.repaired, self.pipeline.repaired());
+        metrics.clock_jumps.inc_by(repaired.jumps.wrapping_sub(was.jumps).into());
+        metrics.audio_reanchored.inc_by(repaired.reanchored.wrapping_sub(was.reanchored).into());
+        let compositions = repaired.compositions.wrapping_sub(was.compositions);
+        metrics.compositions_repaired.inc_by(compositions.into());
+        self.status.counters.timestamps_repaired.store(repaired.sum(), Relaxed);
         let overflows = self.gop.overflows();
         metrics.gops_overflowed.inc_by(overflows.wrapping_sub(counted.overflows).into());
-        *counted = Counted {
-            dropped: new,
-            left_out: self.pipeline.left_out_count(),
-            discontinuities: (jumps, reanchored),
-            overflows,
-        };
+        *counted =
+            Counted { dropped: new, left_out: self.pipeline.left_out_count(), repaired, overflows };
     }
 }
 

@@ -104,6 +104,7 @@ pub(crate) struct Counters {
     pub(crate) keyframes: AtomicU32,
     pub(crate) packets: AtomicU32,
     pub(crate) malformed: AtomicU32,
+    pub(crate) timestamps_repaired: AtomicU32,
     /// Bits per second.
     pub(crate) bitrate: AtomicU32,
 }
@@ -184,6 +185,7 @@ impl StreamStatus {
                 keyframes: counters.keyframes.load(Relaxed),
                 packets: counters.packets.load(Relaxed),
                 malformed: counters.malformed.load(Relaxed),
+                timestamps_repaired: counters.timestamps_repaired.load(Relaxed),
                 bitrate: counters.bitrate.load(Relaxed),
                 live_for: Some(proto::duration(live_for)),
                 ..Default::default()

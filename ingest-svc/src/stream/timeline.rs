@@ -29,6 +29,8 @@ pub(crate) struct StreamTimeline {
     /// The distance from the publisher's clock to the timeline, as it was found last; `None` before the first access unit
     /// of a publisher.
     newest_shift: Option<i64>,
+    /// The one before it: a single access unit that is stamped hours away is no jump of the clock, and what comes behind it fits again.
+    shift_before: Option<i64>,
     video: TrackPlace,
     audio: TrackPlace,
     /// The furthest that any track has come, and when its access unit came.
@@ -52,7 +54,7 @@ impl StreamTimeline {
     pub(crate) fn restart(&mut self) {
         self.at_seam = self.last.is_some();
         self.unwrapper = TimestampUnwrapper::default();
-        self.newest_shift = None;
+        (self.newest_shift, self.shift_before) = (None, None);
         self.video.shift = None;
         self.audio.shift = None;
     }
@@ -99,11 +101,14 @@ impl StreamTimeline {
             MediaKind::Video => &self.video,
             MediaKind::Audio => &self.audio,
         };
-        // The track's own distance, then the one that the other track has found since.
-        let candidates = [track.shift, self.newest_shift];
+        // The track's own distance, then the one that the other track has found since, then the one before.
+        let candidates = [track.shift, self.newest_shift, self.shift_before];
         if let Some(shift) =
             candidates.into_iter().flatten().find(|&shift| self.fits(track, at, shift, now))
         {
+            if Some(shift) == self.shift_before {
+                std::mem::swap(&mut self.newest_shift, &mut self.shift_before);
+            }
             return shift;
         }
         if self.newest_shift.is_some() {
@@ -117,7 +122,7 @@ impl StreamTimeline {
             None => MediaTime::ZERO,
         };
         let shift = place.nanos_since(at);
-        self.newest_shift = Some(shift);
+        self.shift_before = self.newest_shift.replace(shift);
         shift
     }
 
@@ -180,6 +185,35 @@ mod tests {
         assert_eq!(timeline.place(Audio, 60_020, t + ms(40)), MediaTime::from_millis(20));
         assert_eq!(timeline.place(Audio, 0, t + ms(41)), MediaTime::from_millis(40));
         assert_eq!(timeline.place(Video, 40, t + ms(80)), MediaTime::from_millis(80));
+        assert_eq!(timeline.jumps(), 1);
+    }
+
+    #[test]
+    fn an_access_unit_that_is_stamped_hours_away_moves_nothing_but_itself() {
+        for away in [3 * 3_600_000, 0u32.wrapping_sub(3 * 3_600_000)] {
+            let mut timeline = StreamTimeline::default();
+            let t = Instant::now();
+            timeline.place(Audio, 60_000, t);
+            timeline.place(Video, 60_000, t);
+            // It comes 7 ms later than it should.
+            let late = t + ms(47);
+            let stamp = 60_040u32.wrapping_add(away);
+            assert_eq!(timeline.place(Video, stamp, late), MediaTime::from_millis(47));
+            assert_eq!(timeline.place(Audio, 60_043, late), MediaTime::from_millis(43));
+            assert_eq!(timeline.place(Video, 60_080, t + ms(80)), MediaTime::from_millis(80));
+            assert_eq!(timeline.place(Audio, 60_085, t + ms(85)), MediaTime::from_millis(85));
+            assert_eq!(timeline.jumps(), 1);
+        }
+    }
+
+    #[test]
+    fn pictures_alone_fit_again_behind_one_that_is_stamped_hours_away() {
+        let mut timeline = StreamTimeline::default();
+        let t = Instant::now();
+        timeline.place(Video, 60_000, t);
+        timeline.place(Video, 9_000_000, t + ms(55));
+        assert_eq!(timeline.place(Video, 60_080, t + ms(90)), MediaTime::from_millis(80));
+        assert_eq!(timeline.place(Video, 60_120, t + ms(120)), MediaTime::from_millis(120));
         assert_eq!(timeline.jumps(), 1);
     }
 

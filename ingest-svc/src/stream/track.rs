@@ -18,6 +18,11 @@ use super::{Unit, pipeline::Track};
 /// How far the count of samples may drift from the publisher's clock: what lip-sync bears (ITU-R BT.1359: 45 ms early is seen).
 const MAX_AUDIO_DRIFT: Duration = Duration::from_millis(50);
 
+/// Composition times that are believed, in milliseconds: H.264 holds back 16 pictures at the most (H.264, A.3.1), which are 8 s of 2
+/// a second; edit lists that were lost on the way make some negative by as much as pictures are reordered. A node takes it
+/// for a new source when time runs back by more than the two are apart.
+const COMPOSITION_MS: std::ops::RangeInclusive<i32> = -1_000..=9_000;
+
 /// Payload types that a track takes in turn when it becomes another: 96 and 97, 98 and 99, … for video and audio.
 const PAYLOAD_TYPES: std::ops::Range<u8> = 96..128;
 /// The static payload type of MPEG audio (RFC 3551, 6), by which alone FFmpeg (5.1 to 9) knows that its frames have a header in front.
@@ -103,6 +108,8 @@ pub(super) struct VideoTrack {
     packetizer: Packetizer,
     has_b_frames: bool,
     late: bool,
+    /// Composition times that were not believed.
+    pub(super) repaired: u32,
     /// Grows with each change of what `describe` gives.
     pub(super) revision: u32,
     /// Nothing is sent until a keyframe comes.
@@ -125,6 +132,7 @@ impl VideoTrack {
             packetizer: identity.packetizer(max_packet_size),
             has_b_frames: false,
             late,
+            repaired: 0,
             revision: 0,
             awaits_keyframe: true,
         })
@@ -168,6 +176,12 @@ impl VideoTrack {
     ) -> Result<Unit, CodecError> {
         let frame = self.header.read(unit, said_keyframe)?;
         self.revision += u32::from(frame.learned);
+        let composition_time_ms = if COMPOSITION_MS.contains(&composition_time_ms) {
+            composition_time_ms
+        } else {
+            self.repaired = self.repaired.wrapping_add(1);
+            0
+        };
         let dts = place();
         let pts = dts.as_nanos() + i64::from(composition_time_ms) * 1_000_000;
         let ticks = MediaTime::from_nanos(pts).to_ticks(ClockRate::VIDEO);

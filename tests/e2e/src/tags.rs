@@ -101,13 +101,24 @@ pub fn legacy_hevc(mut tags: Vec<Tag>) -> Vec<Tag> {
 
 /// Publishes tags at the pace of real time.
 pub async fn publish(rtmp: SocketAddr, key: &str, tags: Vec<Tag>) -> anyhow::Result<()> {
+    publish_stamped(rtmp, key, tags, |_, tag| tag.timestamp_ms).await
+}
+
+/// Publishes tags at the pace of real time; `stamp` says what the tag of an index is stamped.
+pub async fn publish_stamped(
+    rtmp: SocketAddr,
+    key: &str,
+    tags: Vec<Tag>,
+    stamp: impl Fn(usize, &Tag) -> u32,
+) -> anyhow::Result<()> {
     let mut publisher = Publisher::connect(rtmp, "stream", key).await?;
     let begin = Instant::now();
     let mut last = begin;
-    for tag in tags {
+    for (at, tag) in tags.into_iter().enumerate() {
         last = begin + Duration::from_millis(tag.timestamp_ms.into());
         listen_until(&mut publisher, last).await?;
-        publisher.send(tag.kind, tag.body, tag.timestamp_ms).await?;
+        let timestamp_ms = stamp(at, &tag);
+        publisher.send(tag.kind, tag.body, timestamp_ms).await?;
     }
     // A connection that is closed over what was not read takes what was sent with it.
     listen_until(&mut publisher, last + LINGER).await

@@ -7,6 +7,7 @@ use media::{codec::CodecConfig, rtcp::ReportBlock, sdp::TrackDescription};
 use super::*;
 use crate::testing::{PPS, SPS, Source, Track, aac_config, ntp};
 
+mod days;
 mod legs;
 mod schedule;
 
