@@ -15,6 +15,9 @@ const SLOTS: usize = 10;
 const SLEW_PER_MILLION: i64 = 200;
 /// What a publisher tells is believed at once where it differs by more: it has set its clock, or told it for the first time.
 const STEP_NANOS: i64 = 500_000_000;
+/// A clock that differs from ours by more is not right, and readers could not be told of it: in a Sender Report 2^31 ticks of RTP time are
+/// the furthest, which are 6.2 hours at 96 kHz.
+const FAR_NANOS: i64 = 6 * 3600 * 1_000_000_000;
 /// Arrivals say no more exactly when something was published: encoders begin with a burst of half a second, or with what they have held
 /// while they connected. Readers take their presentation times from the line, so that it is left alone within.
 const SLACK_NANOS: i64 = 1_000_000_000;
@@ -83,8 +86,11 @@ impl WallTime {
         }
     }
 
-    /// The publisher says that its clock showed `told` at `time` on the timeline; `now` is ours.
+    /// The publisher says that its clock showed `told` at `time` on the timeline; `now` is ours. Nothing comes of a clock that is hours off.
     pub fn tell(&mut self, time: MediaTime, told: NtpTime, now: NtpTime) {
+        if told.nanos_since(now).abs() > FAR_NANOS {
+            return;
+        }
         let origin = told.offset_by_nanos(-time.as_nanos());
         if !self.told {
             (self.told, self.origin) = (true, None);
@@ -200,6 +206,17 @@ mod tests {
         assert_eq!(off(&wall), 9 * SECOND);
         wall.forget_told();
         assert_eq!(wall.source(), ClockSource::Arrival);
+    }
+
+    #[test]
+    fn a_clock_that_is_hours_off_is_not_believed() {
+        for hours in [-7, 7, 24 * 365 * 30] {
+            let mut wall = WallTime::default();
+            run(&mut wall, 1, 0, |_| 0);
+            let told = (MediaTime::from_nanos(SECOND), at(SECOND + hours * 3600 * SECOND));
+            wall.tell(told.0, told.1, at(SECOND));
+            assert_eq!((off(&wall), wall.source()), (0, ClockSource::Arrival));
+        }
     }
 
     #[test]
