@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+mod clock;
 mod late_track;
 mod offline;
 mod takeover;

@@ -113,6 +113,14 @@ impl NtpTime {
         self.0
     }
 
+    /// The time since 1970-01-01, of times from 1970 to 2104: seconds that begin with 0 are of the era from 2036 on (RFC 4330, 3).
+    pub const fn since_1970(self) -> Duration {
+        let era = if self.0 >> 63 == 0 { 1 << 32 } else { 0 };
+        let seconds = ((self.0 >> 32) + era).saturating_sub(Self::UNIX_EPOCH_SECONDS);
+        let nanos = ((self.0 & 0xFFFF_FFFF) * 1_000_000_000) >> 32;
+        Duration::new(seconds, nanos as u32)
+    }
+
     /// The middle 32 bits, as they stand in LSR and are compared for round-trip times (RFC 3550, 6.4.1).
     pub const fn middle_bits(self) -> u32 {
         (self.0 >> 16) as u32
@@ -158,5 +166,13 @@ mod tests {
         assert_eq!(t.bits() >> 32, 2_208_988_801);
         assert_eq!(t.bits() as u32, 1 << 31);
         assert_eq!(t.offset_by_nanos(-250_000_000).nanos_since(t), -250_000_000);
+    }
+
+    #[test]
+    fn ntp_time_goes_on_over_its_eras() {
+        for seconds in [0, 1_795_694_400, 2_085_978_495, 2_085_978_496, 4_102_444_799] {
+            let since = Duration::from_millis(seconds * 1000 + 500);
+            assert_eq!(NtpTime::from_unix(since).since_1970(), since);
+        }
     }
 }

@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use media::{
     MediaTime,
-    codec::{AudioHeader, CodecConfig, CodecError, MediaKind},
+    codec::{AudioHeader, CodecConfig, CodecError, MediaKind, sei::SeiTime},
     flv::{AudioCodec, AudioTag, FlvError, TrackTag, UnsupportedCodec, VideoCodec, VideoTag},
     rtmp::{MediaMessage, MediaMessageKind},
 };
@@ -142,7 +142,7 @@ impl Pipeline {
         self.timeline.restart();
         (self.video_track_id, self.audio_track_id) = (None, None);
         if let Some(video) = &mut self.video {
-            video.awaits_keyframe = true;
+            video.begin_publisher();
         }
         if let Some(audio) = &mut self.audio {
             audio.begin_publisher();
@@ -166,6 +166,11 @@ impl Pipeline {
     /// Where on the timeline what is stamped so lies, be it no access unit.
     pub(crate) fn place_of(&self, timestamp_ms: u32) -> Option<MediaTime> {
         self.timeline.peek(timestamp_ms)
+    }
+
+    /// What the pictures of the last message told of the wall-clock time at a place on the timeline.
+    pub(crate) fn take_told(&mut self) -> Option<(MediaTime, SeiTime)> {
+        self.video.as_mut()?.take_told()
     }
 
     /// The next access unit to send.

@@ -135,9 +135,7 @@ impl Relay {
         self.bytes += bytes;
         let replaced = self.pipeline.replaced();
         self.pipeline.handle_message(message, now);
-        if message.kind == MediaMessageKind::Data {
-            self.hear_time(message);
-        }
+        self.hear_time(message);
         if self.pipeline.replaced() != replaced {
             self.gop.forget();
         }
@@ -195,13 +193,20 @@ impl Relay {
         units
     }
 
-    /// A publisher may tell the wall-clock time in its data messages.
+    /// A publisher may tell the wall-clock time, in its data messages or its pictures.
     fn hear_time(&mut self, message: &MediaMessage) {
-        let now = wall_clock();
-        if let Some(told) = told_time(&message.payload, now)
-            && let Some(time) = self.pipeline.place_of(message.timestamp_ms)
-        {
-            self.wall.tell(time, told, now);
+        let told = match message.kind {
+            MediaMessageKind::Data => told_time(&message.payload, wall_clock())
+                .zip(self.pipeline.place_of(message.timestamp_ms))
+                .map(|(told, time)| (ClockSource::DataMessage, time, told)),
+            MediaMessageKind::Video => self.pipeline.take_told().and_then(|(time, told)| {
+                let (source, told) = told.wall_clock(wall_clock())?;
+                Some((source, time, told))
+            }),
+            MediaMessageKind::Audio => None,
+        };
+        if let Some((source, time, told)) = told {
+            self.wall.tell(source, (time, told), wall_clock());
             self.tell_origin();
         }
     }

@@ -195,7 +195,9 @@ impl StreamStatus {
             left_out: facts.left_out,
             clock_source: match facts.clock_source {
                 ClockSource::Arrival => v1::ClockSource::Arrival,
-                ClockSource::Publisher => v1::ClockSource::Publisher,
+                ClockSource::TimeCode => v1::ClockSource::TimeCode,
+                ClockSource::DataMessage => v1::ClockSource::Publisher,
+                ClockSource::Sei => v1::ClockSource::Sei,
             }
             .into(),
             ..Default::default()

@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use media::{
     ClockRate, MediaTime,
-    codec::{AudioHeader, CodecError, MediaKind, VideoHeader},
+    codec::{
+        AudioHeader, CodecError, MediaKind, VideoHeader,
+        sei::{SeiClock, SeiTime},
+    },
     flv::{AudioCodec, VideoCodec},
     rtcp::ClockMapping,
     rtp::{Packetizer, PacketizerConfig},
@@ -106,6 +109,9 @@ pub(super) struct VideoTrack {
     raw_record: Bytes,
     header: VideoHeader,
     packetizer: Packetizer,
+    sei: SeiClock,
+    /// What the last access unit told, and its presentation time.
+    told: Option<(MediaTime, SeiTime)>,
     has_b_frames: bool,
     late: bool,
     /// Composition times that were not believed.
@@ -128,6 +134,8 @@ impl VideoTrack {
             identity,
             max_packet_size,
             raw_record,
+            sei: SeiClock::new(&header),
+            told: None,
             header,
             packetizer: identity.packetizer(max_packet_size),
             has_b_frames: false,
@@ -136,6 +144,13 @@ impl VideoTrack {
             revision: 0,
             awaits_keyframe: true,
         })
+    }
+
+    /// A publisher begins, or goes on after another.
+    pub(super) fn begin_publisher(&mut self) {
+        self.awaits_keyframe = true;
+        self.sei = SeiClock::new(&self.header);
+        self.told = None;
     }
 
     /// Takes the record of a further sequence header.
@@ -149,6 +164,7 @@ impl VideoTrack {
         }
         let other_codec = codec != self.header.codec();
         (self.raw_record, self.header) = read_record(codec, raw)?;
+        self.sei = SeiClock::new(&self.header);
         self.revision += 1;
         info!(codec = self.header.config().codec_string(), "the video's codec header changed");
         if !other_codec {
@@ -175,8 +191,12 @@ impl VideoTrack {
         place: impl FnOnce() -> MediaTime,
     ) -> Result<Unit, CodecError> {
         let frame = self.header.read(unit, said_keyframe)?;
-        self.revision += u32::from(frame.learned);
-        let composition_time_ms = if COMPOSITION_MS.contains(&composition_time_ms) {
+        if frame.learned {
+            self.revision += 1;
+            self.sei = SeiClock::new(&self.header);
+        }
+        let is_believed = COMPOSITION_MS.contains(&composition_time_ms);
+        let composition_time_ms = if is_believed {
             composition_time_ms
         } else {
             self.repaired = self.repaired.wrapping_add(1);
@@ -184,8 +204,9 @@ impl VideoTrack {
         };
         let dts = place();
         let pts = dts.as_nanos() + i64::from(composition_time_ms) * 1_000_000;
-        let ticks = MediaTime::from_nanos(pts).to_ticks(ClockRate::VIDEO);
-        let timestamp = self.identity.rtp_timestamp(ticks);
+        let pts = MediaTime::from_nanos(pts);
+        let timestamp = self.identity.rtp_timestamp(pts.to_ticks(ClockRate::VIDEO));
+        self.told = self.sei.read(unit).filter(|_| is_believed).map(|told| (pts, told));
         let packets = self.packetizer.video(&self.header, unit, frame.keyframe, timestamp)?;
         if composition_time_ms != 0 && !self.has_b_frames {
             self.has_b_frames = true;
@@ -193,6 +214,11 @@ impl VideoTrack {
         }
         self.awaits_keyframe = false;
         Ok(Unit { kind: MediaKind::Video, keyframe: frame.keyframe, time: dts, packets })
+    }
+
+    /// The wall-clock time that the last access unit told of its presentation time, once.
+    pub(super) fn take_told(&mut self) -> Option<(MediaTime, SeiTime)> {
+        self.told.take()
     }
 
     pub(super) fn describe(&self) -> Track {

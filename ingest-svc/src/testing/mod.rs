@@ -3,6 +3,8 @@
 mod node;
 mod publisher;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 pub(crate) use node::{FakeNode, Received};
@@ -34,6 +36,19 @@ pub(crate) fn avc_picture(keyframe: bool, composition_ms: i32, bytes: usize, fil
     tag.push(if keyframe { 0x65 } else { 0x41 });
     tag.extend(std::iter::repeat_n(fill, bytes));
     tag.into()
+}
+
+/// The same access unit with a NAL unit before its slice.
+pub(crate) fn with_nal(picture: &[u8], nal: &[u8]) -> Bytes {
+    let (tag_header, slice) = picture.split_at(5);
+    [tag_header, &(nal.len() as u32).to_be_bytes(), nal, slice].concat().into()
+}
+
+/// SEI of MISB ST 0604.6: the time in microseconds since 1970.
+pub(crate) fn misb_sei(since_1970: Duration) -> Vec<u8> {
+    let [a, b, c, d, e, f, g, h] = (since_1970.as_micros() as u64).to_be_bytes();
+    let time = [0x1F, a, b, 0xFF, c, d, 0xFF, e, f, 0xFF, g, h];
+    [&[6, 5, 28], &b"MISPmicrosectime"[..], &time, &[0x80]].concat()
 }
 
 /// An AAC sequence header: AAC-LC, stereo, 48 kHz.

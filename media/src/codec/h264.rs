@@ -2,7 +2,10 @@
 //! Slices are not looked into; SPS extensions of the record are left out.
 
 use bytes::Bytes;
-use h264_reader::nal::{Nal, RefNal, sps::SeqParameterSet};
+use h264_reader::nal::{
+    Nal, RefNal,
+    sps::{SeqParameterSet, VuiParameters},
+};
 
 use super::bits::{BitReader, rbsp};
 
@@ -103,10 +106,7 @@ impl Config {
     }
     /// Width and height in pixels after cropping, from the first SPS that can be read.
     pub fn dimensions(&self) -> Option<(u32, u32)> {
-        self.sps.iter().filter(|sps| !sps.is_empty()).find_map(|sps| {
-            let sps = SeqParameterSet::from_bits(RefNal::new(sps, &[], true).rbsp_bits()).ok()?;
-            sps.pixel_dimensions().ok()
-        })
+        self.sps.iter().find_map(|sps| parsed(sps)?.pixel_dimensions().ok())
     }
     /// `avc1.PPCCLL`; empty without an SPS.
     pub fn codec_string(&self) -> String {
@@ -140,6 +140,18 @@ impl Config {
         }
         true
     }
+}
+
+fn parsed(sps: &[u8]) -> Option<SeqParameterSet> {
+    if sps.is_empty() {
+        return None;
+    }
+    SeqParameterSet::from_bits(RefNal::new(sps, &[], true).rbsp_bits()).ok()
+}
+
+/// VUI parameters of an SPS (H.264, E.1.1); `None` where it has none, or cannot be read.
+pub(super) fn vui(sps: &[u8]) -> Option<VuiParameters> {
+    parsed(sps)?.vui_parameters
 }
 
 /// seq_parameter_set_id or pic_parameter_set_id (H.264, 7.3.2.1.1 and 7.3.2.2); `None` for other NAL units

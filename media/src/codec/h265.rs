@@ -227,6 +227,8 @@ pub mod nal_type {
     pub const PPS: u8 = 34;
     /// Access unit delimiter.
     pub const AUD: u8 = 35;
+    /// Supplemental enhancement information, before and behind the picture.
+    pub const SEI: std::ops::RangeInclusive<u8> = 39..=40;
 
     /// The type in the first byte of a NAL unit's header.
     pub const fn of(first: u8) -> u8 {

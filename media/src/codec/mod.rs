@@ -12,6 +12,7 @@ pub mod h265;
 mod header;
 pub mod mp3;
 pub mod opus;
+pub mod sei;
 mod silence;
 pub mod vp9;
 

@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use super::amf0::{self, Value};
-use crate::{NtpTime, wall_time::in_nearest_zone};
+use crate::{
+    NtpTime,
+    wall_time::{in_nearest_zone, of_calendar},
+};
 
 /// Properties that hold milliseconds since 1970.
 const UNIX_MS: [&str; 4] = ["absoluteTime", "timestamp", "ntp", "utc"];
 /// 2000-01-01 and 2100-01-01: what lies outside is no wall-clock time in milliseconds.
 const PLAUSIBLE_MS: std::ops::Range<f64> = 946_684_800_000.0..4_102_444_800_000.0;
-const DAY_SECONDS: i64 = 86_400;
 
 /// The wall-clock time in the payload of a data message, if it tells one; `now` says which time zone a local time is of.
 pub fn told_time(payload: &[u8], now: NtpTime) -> Option<NtpTime> {
@@ -49,23 +51,7 @@ fn local_time(date: &str, time: &str) -> Option<NtpTime> {
     let hours: u64 = parts.next()?.trim().parse().ok()?;
     let minutes: u64 = parts.next()?.parse().ok()?;
     let seconds: f64 = parts.next()?.trim().parse().ok()?;
-    let is_date = (1..=31).contains(&day) && (1..=12).contains(&month);
-    let is_time = hours < 24 && minutes < 60 && (0.0..61.0).contains(&seconds);
-    if !is_date || !is_time || !(1970..2100).contains(&year) {
-        return None;
-    }
-    let days = u64::try_from(days_since_1970(year, month, day) * DAY_SECONDS).ok()?;
-    let since = Duration::from_secs(days + hours * 3600 + minutes * 60);
-    Some(NtpTime::from_unix(since + Duration::from_secs_f64(seconds)))
-}
-
-/// Days of the Gregorian calendar, by counting years from March on, so that a leap day ends one.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    // Lengths of the months from March on are 31, 30, 31, 30, 31 twice over.
-    let in_year = (153 * month + 2) / 5 + day - 1;
-    year * 365 + leap_days + in_year - 719_468
+    of_calendar((year, month, day), (hours, minutes, seconds))
 }
 
 #[cfg(test)]
@@ -96,13 +82,6 @@ mod tests {
 
     fn number(value: f64) -> Vec<u8> {
         [&[0][..], &value.to_be_bytes()].concat()
-    }
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        assert_eq!(days_since_1970(1970, 1, 1), 0);
-        assert_eq!(days_since_1970(2000, 2, 29), 11_016);
-        assert_eq!(days_since_1970(2026, 11, 26), 20_783);
     }
 
     #[test]
