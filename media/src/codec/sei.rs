@@ -2,10 +2,10 @@
 //!
 //! | message | by | what is taken |
 //! | --- | --- | --- |
-//! | user data, MISB ST 0604.6 | drones, FFmpeg and GStreamer filters | microseconds (H.265: or nanoseconds) since 1970 |
+//! | user data, MISB ST 0604.6 | drones | microseconds (H.265: or nanoseconds) since 1970 |
 //! | user data, OBS Studio's broadcast performance metrics | OBS with multitrack video, on keyframes | the time at which the picture was composed, by RFC 3339 or in milliseconds since 1970 |
 //! | user data, the OBS plugin SEI Stamper | OBS | an NTP timestamp |
-//! | picture timing of H.264, time code of H.265 | Larix, Moblin, GStreamer, hardware encoders | a time of day, see below |
+//! | picture timing of H.264, time code of H.265 | GStreamer, hardware encoders, phones (Larix, Moblin) | a time of day, see below |
 //!
 //! A time code counts pictures within a second, and encoders do not agree how: two by two at 50 and 60 a second (SMPTE ST 12-1), by a
 //! VUI that is missing or wrong, or not at all. All agree that picture 0 begins the second. So one picture a second is taken, and none

@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "rtmp_chunk", run: targets::rtmp_chunk::run, iterations: 25_000 },
     Target { name: "rtmp_amf0", run: targets::rtmp_amf0::run, iterations: 200_000 },
     Target { name: "rtmp_session", run: targets::rtmp_session::run, iterations: 1_000 },
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "hevc", run: targets::hevc::run, iterations: 80_000 },
     Target { name: "av1", run: targets::av1::run, iterations: 120_000 },
     Target { name: "vp9", run: targets::vp9::run, iterations: 150_000 },
+    Target { name: "sei", run: targets::sei::run, iterations: 150_000 },
     Target { name: "sound", run: targets::sound::run, iterations: 150_000 },
     Target { name: "h264_inspect", run: targets::h264_inspect::run, iterations: 500_000 },
     Target { name: "rtp_header", run: targets::rtp_header::run, iterations: 500_000 },

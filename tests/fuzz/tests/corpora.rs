@@ -51,7 +51,7 @@ macro_rules! targets {
 }
 
 targets! {
-    rtmp_chunk rtmp_amf0 rtmp_session flv avcc aac_config hevc av1 vp9 sound h264_inspect rtp_header rtp_receive rtcp sdp
+    rtmp_chunk rtmp_amf0 rtmp_session flv avcc aac_config hevc av1 vp9 sei sound h264_inspect rtp_header rtp_receive rtcp sdp
     rtsp_connection
 }
 

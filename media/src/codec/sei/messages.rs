@@ -1,6 +1,6 @@
 //! The messages of a SEI NAL unit, one after the other.
 
-/// Of a NAL unit no more is looked at. Captions have 2 KiB at the most, x264 tells its settings in less than 1 KiB.
+/// Of a NAL unit no more is looked at. x264 tells its settings in less than 1 KiB, captions have some hundred bytes.
 const MAX_NAL_BYTES: usize = 16 * 1024;
 /// Of a message no more is looked at: OBS tells up to four times with 27 bytes each.
 const MAX_PAYLOAD_BYTES: usize = 160;

@@ -269,7 +269,7 @@ fn user_data_that_is_no_time_or_one_of_no_clock_tells_nothing() {
     assert_eq!(avc_clock().read(&unit(&[&hex(X264_SETTINGS)])), None);
 }
 
-/// As bpm_ts_sei_render of OBS Studio 31 writes it: composition, encoder's request and its end, interleaving.
+/// As bpm_ts_sei_render of OBS Studio writes it: composition, encoder's request and its end, interleaving.
 fn obs_timestamps(composed: &str) -> Vec<u8> {
     let others =
         ["2024-05-31T12:26:03.999Z", "2024-05-31T12:26:04.001Z", "2024-05-31T12:26:04.100Z"];

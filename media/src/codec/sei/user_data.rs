@@ -7,13 +7,13 @@ use crate::{
     wall_time::{PLAUSIBLE_SECONDS, of_calendar},
 };
 
-/// uuid_iso_iec_11578 of MISB ST 0604.6, 7.2 and 8.2: "MISPmicrosectime"; of H.265 in microseconds, and in nanoseconds.
+/// uuid_iso_iec_11578 of MISB ST 0604.6 in H.264; in H.265 for microseconds and for nanoseconds.
 pub(super) const MISP_MICROSECONDS: [u8; 16] = *b"MISPmicrosectime";
 pub(super) const MISP_MICROSECONDS_HEVC: [u8; 16] =
     0xA868_7DD4_D759_3758_A5CE_F033_8B65_45F1_u128.to_be_bytes();
 pub(super) const MISP_NANOSECONDS_HEVC: [u8; 16] =
     0xCF84_8278_EE23_306C_9265_E8FE_F22F_B8B8_u128.to_be_bytes();
-/// bpm_ts_uuid of OBS Studio 31 (bpm-internal.h).
+/// bpm_ts_uuid of OBS Studio (bpm-internal.h).
 pub(super) const OBS_TIMESTAMPS: [u8; 16] =
     0x0AEC_FFE7_5272_4E2F_A62F_D19C_D61A_93B5_u128.to_be_bytes();
 /// SEI_STAMPER_UUID of github.com/ikenainanodesu/OBS-SEI-Stamper (sei-handler.c).

@@ -4,6 +4,7 @@ mod codec;
 mod enhanced;
 mod rtmp;
 mod rtp;
+mod sei;
 mod text;
 
 use std::{fs, io, path::PathBuf};
@@ -23,6 +24,7 @@ pub fn all() -> io::Result<Vec<(&'static str, Vec<Entry>)>> {
         ("hevc", enhanced::hevc()),
         ("av1", enhanced::av1()),
         ("vp9", enhanced::vp9()),
+        ("sei", sei::seeds()),
         ("sound", enhanced::sound()),
         ("h264_inspect", rtp::h264_inspect(&demo)),
         ("rtp_header", rtp::header()),

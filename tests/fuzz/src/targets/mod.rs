@@ -15,5 +15,6 @@ pub(crate) mod rtp_header;
 pub(crate) mod rtp_receive;
 pub(crate) mod rtsp_connection;
 pub(crate) mod sdp;
+pub(crate) mod sei;
 pub(crate) mod sound;
 pub(crate) mod vp9;
