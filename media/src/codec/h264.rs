@@ -193,7 +193,7 @@ pub mod nal_type {
 pub fn avcc_nal_units(
     access_unit: &[u8],
     length_size: u8,
-) -> impl Iterator<Item = Result<&[u8], H264Error>> {
+) -> impl Iterator<Item = Result<&[u8], H264Error>> + Clone {
     // A prefix of no bytes would never move on.
     let length_size = usize::from(length_size.clamp(1, 4));
     let end = access_unit.len();

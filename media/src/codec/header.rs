@@ -105,20 +105,20 @@ impl VideoHeader {
     pub fn read(&mut self, unit: &[u8], said_keyframe: bool) -> Result<VideoFrame, CodecError> {
         match self {
             Self::H264(record) => {
-                let nals = nal_units(unit, record.length_size)?;
-                let keyframe = nals.iter().any(|n| h264::nal_type::of(n[0]) == h264::nal_type::IDR);
+                let mut nals = nal_units(unit, record.length_size)?;
                 let incomplete = !record.config.is_complete();
                 let learned =
-                    incomplete && nals.iter().fold(false, |any, n| record.config.learn(n) | any);
+                    incomplete && nals.clone().fold(false, |any, n| record.config.learn(n) | any);
+                let keyframe = nals.any(|n| h264::nal_type::of(n[0]) == h264::nal_type::IDR);
                 Ok(VideoFrame { keyframe, learned })
             }
             Self::H265(record) => {
                 let nals = nal_units(unit, record.length_size)?;
-                let types = nals.iter().filter_map(|nal| h265::nal_type::of_nal(nal));
-                let keyframe = types.clone().any(|t| h265::nal_type::IRAP.contains(&t));
                 let incomplete = !record.config.is_complete();
                 let learned =
-                    incomplete && nals.iter().fold(false, |any, n| record.config.learn(n) | any);
+                    incomplete && nals.clone().fold(false, |any, n| record.config.learn(n) | any);
+                let mut types = nals.filter_map(h265::nal_type::of_nal);
+                let keyframe = types.any(|kind| h265::nal_type::IRAP.contains(&kind));
                 Ok(VideoFrame { keyframe, learned })
             }
             Self::Av1(config) => {
@@ -148,10 +148,14 @@ impl VideoHeader {
     }
 }
 
-/// All NAL units of an access unit; an error if any is broken, or if there is none.
-fn nal_units(unit: &[u8], length_size: u8) -> Result<Vec<&[u8]>, CodecError> {
-    let nals = avcc_nal_units(unit, length_size).collect::<Result<Vec<_>, _>>()?;
-    if nals.is_empty() { Err(CodecError::Empty) } else { Ok(nals) }
+/// All NAL units of an access unit; an error if any is broken, or if there is none. Lengths alone are read, and nothing is kept.
+fn nal_units(
+    unit: &[u8],
+    length_size: u8,
+) -> Result<impl Iterator<Item = &[u8]> + Clone, CodecError> {
+    let nals = avcc_nal_units(unit, length_size);
+    let count = nals.clone().try_fold(0, |count, nal| nal.map(|_| count + 1))?;
+    if count == 0 { Err(CodecError::Empty) } else { Ok(nals.map_while(Result::ok)) }
 }
 
 /// How the frames of an audio track are to be read.
