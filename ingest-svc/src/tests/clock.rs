@@ -154,3 +154,30 @@ async fn a_time_code_near_our_clock_is_taken_and_that_of_a_studio_is_not() {
     assert_eq!(source, v1::ClockSource::Arrival);
     assert!(told > 50_000_000_000, "{told}");
 }
+
+#[tokio::test]
+async fn a_picture_that_stands_in_for_a_publisher_tells_no_time() {
+    let mut config = config();
+    config.ingest.hold = Duration::from_millis(50);
+    let (mut bench, mut node) = Bench::with_node(config).await;
+    let stream_key = "drone".to_owned();
+    let request =
+        v1::StartStreamRequest { stream_key, offline_picture: true, ..Default::default() };
+    bench.control.start_stream(request).await.unwrap();
+    let mut publisher = bench.publish("drone").await;
+    publisher.video(0, avc_header(SPS, PPS)).await;
+    let sei = misb_sei(wall_clock().since_1970());
+    publisher.video(0, with_nal(&avc_picture(true, 0, 500, 1), &sei)).await;
+    let told = |s: &v1::Stream| s.clock_source() == v1::ClockSource::Sei;
+    bench.until("drone", |s| s.is_some_and(told)).await;
+    node.next_start().await;
+    drop(publisher);
+    let stands_in = |s: &v1::Stream| s.offline_picture && !told(s);
+    bench.until("drone", |s| s.is_some_and(stands_in)).await;
+    // That of the publisher, and two copies.
+    for _ in 0..3 {
+        while !node.next_rtp().await.0.marker {}
+    }
+    assert!(stands_in(&bench.stream("drone").await.unwrap()));
+    bench.drain().await;
+}
