@@ -16,7 +16,8 @@ pub struct Programme {
 }
 
 impl Programme {
-    const fn new(video: &'static str, audio: &'static str, clip: &'static str) -> Self {
+    /// A clip of these codecs.
+    pub const fn new(video: &'static str, audio: &'static str, clip: &'static str) -> Self {
         let filter = match video.as_bytes() {
             b"h264" => Filter::H264,
             b"hevc" => Filter::Hevc,

@@ -52,6 +52,18 @@ async fn hevc_of_codec_id_12_is_read_bit_for_bit() {
     }
 }
 
+#[tokio::test]
+async fn pictures_of_4_2_2_and_10_bits_without_metadata_are_read_bit_for_bit() {
+    let programme = Programme::new("h264", "aac", "h264_422");
+    let gateway = Setup::both().with("ingest-hold", "2s").start().await;
+    let clip = clip(programme.clip);
+    let published = frames::of_clip_in(&clip, programme.filter).await;
+    let output = ["-flvflags", "no_metadata+no_sequence_end"];
+    let publisher = newest_publishes(&clip, &gateway.rtmp_url("deep"), &[], &output);
+    let reading = read_to_the_end(&gateway, "deep", &programme, published);
+    tokio::join!(reading, publisher.success());
+}
+
 async fn read_to_the_end(gateway: &Gateway, key: &str, programme: &Programme, published: Frames) {
     until_live(&gateway.publish_grpc(), key).await;
     let url = gateway.rtsp_url(key);
