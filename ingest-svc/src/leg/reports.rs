@@ -85,15 +85,7 @@ impl Reports {
     /// What a compound that came at `now` says of our tracks, if anything.
     pub(crate) fn reception(compound: &[u8], tracks: &[Track], now: NtpTime) -> Option<Reception> {
         let packets = rtcp::parse_compound(compound).ok()?;
-        let blocks = packets.iter().flat_map(|packet| match packet {
-            RtcpPacket::SenderReport(_, blocks) | RtcpPacket::ReceiverReport(_, blocks) => {
-                blocks.as_slice()
-            }
-            RtcpPacket::Cname(..)
-            | RtcpPacket::Bye(_)
-            | RtcpPacket::Nack(..)
-            | RtcpPacket::Other(_) => &[],
-        });
+        let blocks = packets.iter().flat_map(RtcpPacket::report_blocks);
         blocks
             .filter(|block| tracks.iter().any(|track| track.identity.ssrc == block.ssrc))
             .map(|block| Reception {

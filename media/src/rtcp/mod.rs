@@ -55,6 +55,16 @@ pub enum RtcpPacket {
     Other(u8),
 }
 
+impl RtcpPacket {
+    /// What it says of the reception of others' packets: the blocks of a Sender or Receiver Report.
+    pub fn report_blocks(&self) -> &[ReportBlock] {
+        match self {
+            Self::SenderReport(_, blocks) | Self::ReceiverReport(_, blocks) => blocks,
+            Self::Cname(..) | Self::Bye(_) | Self::Nack(..) | Self::Other(_) => &[],
+        }
+    }
+}
+
 /// Why bytes are no RTCP compound.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not an RTCP compound packet: {0}")]
@@ -62,6 +72,8 @@ pub struct RtcpError(pub String);
 
 /// The most packets of one compound that are read: a datagram of 1,500 bytes holds about as many of the smallest.
 const MAX_PACKETS: usize = 64;
+/// The size of a report block (RFC 3550, 6.4.1).
+const BLOCK_BYTES: usize = 24;
 /// The longest CNAME: an SDES item's length has eight bits (RFC 3550, 6.5). It is UTF-8, so no character is cut.
 const MAX_CNAME_BYTES: usize = 255;
 
@@ -121,7 +133,10 @@ fn read(raw: Raw<'_>, packets: &mut Vec<RtcpPacket>) -> Result<(), RtcpError> {
             packets.push(RtcpPacket::SenderReport(report, blocks(&words, 6, raw.count)?));
         }
         packet_type::RR => {
-            packets.push(RtcpPacket::ReceiverReport(words.at(0)?, blocks(&words, 1, raw.count)?));
+            // ffmpeg 5.1 counts no block, and sends one.
+            let uncounted = raw.count == 0 && raw.body.len() == 4 + BLOCK_BYTES;
+            let count = if uncounted { 1 } else { raw.count };
+            packets.push(RtcpPacket::ReceiverReport(words.at(0)?, blocks(&words, 1, count)?));
         }
         packet_type::SDES => {
             if let Some(cname) = cname(raw.body) {

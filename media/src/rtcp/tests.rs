@@ -63,6 +63,51 @@ fn a_generic_nack_names_its_missing_packets() {
     assert_eq!(parse_compound(&nack).unwrap(), [RtcpPacket::Nack(2, vec![65_535, 0, 2])]);
 }
 
+/// The one block of a Receiver Report, and the CNAME behind it.
+fn of_a_reader(hex: &str) -> (ReportBlock, String) {
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    let bytes: Vec<_> =
+        hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
+    let [report, RtcpPacket::Cname(_, cname)] = &parse_compound(&bytes).unwrap()[..] else {
+        panic!("no report of a reader");
+    };
+    let [block] = report.report_blocks() else { panic!("no block") };
+    (*block, cname.clone())
+}
+
+/// As GStreamer 1.22 (rtspsrc) sent it over UDP and ffmpeg 5.1 did, both playing the gateway's demo clip; ffmpeg counts its block as none.
+#[test]
+fn the_reports_of_real_readers_are_read() {
+    let (block, cname) = of_a_reader(
+        "81c900078980f335473beec500ffffff00006a3400000c9dbba037d800027dde81ca000c8980f335011c7573\
+         65723230323139363635393940686f73742d633232376436383706094753747265616d6572000000",
+    );
+    let expected = ReportBlock {
+        ssrc: 0x473b_eec5,
+        fraction_lost: 0,
+        // It counts one more than it expected.
+        cumulative_lost: -1,
+        highest_sequence_number: 0x6a34,
+        jitter: 0xc9d,
+        last_sr: 0xbba0_37d8,
+        delay_since_last_sr: 0x2_7dde,
+    };
+    assert_eq!((block, cname.as_str()), (expected, "user2021966599@host-c227d687"));
+    let (block, cname) = of_a_reader(
+        "80c90007473beec6473beec50000000000006b31000013f0bba54fed0004e9c081ca0003473beec60102766d\
+         00000000",
+    );
+    let expected = ReportBlock {
+        ssrc: 0x473b_eec5,
+        highest_sequence_number: 0x6b31,
+        jitter: 0x13f0,
+        last_sr: 0xbba5_4fed,
+        delay_since_last_sr: 0x4_e9c0,
+        ..Default::default()
+    };
+    assert_eq!((block, cname.as_str()), (expected, "vm"));
+}
+
 #[test]
 fn a_clock_mapping_stays_exact_beyond_the_wrap_of_rtp_time() {
     let start = NtpTime::from_unix(Duration::from_secs(1_700_000_000));
