@@ -5,11 +5,13 @@ mod convert;
 mod leases;
 mod leg;
 mod metrics;
+mod reception;
 mod ring;
 mod rtsp;
 mod service;
 mod stream;
 mod streams;
+mod tally;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -7,11 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
 };
 use svc_core::metrics::Metrics;
 
-use crate::{leg::Counters, stream::Transport};
+use crate::{
+    leg::Counters,
+    reception::News,
+    stream::Transport,
+    tally::{DropReason, SkipReason},
+};
 
 /// How many counters a stream has that are added up.
 const PER_STREAM: usize = 12;
@@ -47,16 +53,18 @@ pub(crate) struct Instruments {
     pub(crate) streams: Gauge,
     /// RTSP connections that were refused since there were too many.
     pub(crate) turned_away: Counter,
-    /// Skips of readers that were too slow.
-    pub(crate) skips: Counter,
-    /// Access units that readers missed by skipping.
-    pub(crate) access_units_skipped: Counter,
-    /// RTCP that came to the readers' UDP port from nobody known.
+    /// What came to the readers' UDP port of RTCP from nobody known.
     pub(crate) strange_rtcp: Counter,
+    /// What readers sent as RTCP and is none.
+    pub(crate) malformed_rtcp: Counter,
     /// RTP runs that a UDP reader could not be sent.
     pub(crate) unsent: Counter,
     /// DESCRIBEs that were refused since too many wait for a publisher.
     pub(crate) waiters_refused: Counter,
+    skips: Family<ReasonLabel, Counter>,
+    access_units_skipped: Counter,
+    dropped: Family<ReasonLabel, Counter>,
+    reports: Reports,
     waiters: Gauge,
     connections: Gauge,
     accepted: Counter,
@@ -106,11 +114,16 @@ impl Instruments {
             r.register("publish_rtsp_waiters_refused", help, i.waiters_refused);
             r.register("publish_readers", "Readers that play", i.readers);
             r.register("publish_reader_packets", "RTP packets sent to readers", i.reader_packets);
-            r.register("publish_reader_skips", "Skips of readers that were too slow", i.skips);
+            let help = "Skips of readers that were too slow, by reason";
+            r.register("publish_reader_skips", help, i.skips);
             let help = "Access units that readers missed by skipping";
             r.register("publish_reader_access_units_skipped", help, i.access_units_skipped);
-            let help = "RTCP to the readers' UDP port from nobody known";
+            r.register("publish_readers_dropped", "Readers dropped, by reason", i.dropped);
+            i.reports.register(r);
+            let help = "Datagrams to the readers' RTCP port from nobody known";
             r.register("publish_reader_strange_rtcp", help, i.strange_rtcp);
+            let help = "What readers sent as RTCP and is none";
+            r.register("publish_reader_malformed_rtcp", help, i.malformed_rtcp);
             let help = "Runs of RTP packets that a UDP reader could not be sent";
             r.register("publish_reader_unsent", help, i.unsent);
         });
@@ -169,9 +182,82 @@ impl Instruments {
         self.responses.get_or_create(&StatusLabel { status }).inc();
     }
 
+    /// A reader passed access units over; `began` says why, where a skip began with them.
+    pub(crate) fn skip(&self, began: Option<SkipReason>, access_units: u32) {
+        if let Some(reason) = began {
+            self.skips.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+        }
+        self.access_units_skipped.inc_by(access_units.into());
+    }
+
+    /// A reader was dropped.
+    pub(crate) fn drop_reader(&self, reason: DropReason) {
+        self.dropped.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+    }
+
+    /// A reader said how it receives a track.
+    pub(crate) fn report(&self, by: Transport, news: &News) {
+        let (by, reports) = (transport(by), &self.reports);
+        reports.count.get_or_create(&by).inc();
+        reports.packets_lost.get_or_create(&by).inc_by(news.newly_lost.into());
+        let loss = f64::from(news.reception.fraction_lost) / 256.0;
+        reports.loss.get_or_create(&by).observe(loss);
+        reports.jitter.get_or_create(&by).observe(news.reception.jitter.as_secs_f64());
+        if let Some(round_trip) = news.reception.round_trip {
+            reports.round_trip.get_or_create(&by).observe(round_trip.as_secs_f64());
+        }
+    }
+
     /// An RTSP connection was closed.
     pub(crate) fn close(&self, reason: &'static str) {
         self.closed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}
+
+/// What readers report of how they receive, all readers of a transport together.
+#[derive(Clone, Debug)]
+struct Reports {
+    count: Family<TransportLabel, Counter>,
+    packets_lost: Family<TransportLabel, Counter>,
+    loss: Spread,
+    jitter: Spread,
+    round_trip: Spread,
+}
+
+type Spread = Family<TransportLabel, Histogram, fn() -> Histogram>;
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self {
+            count: Family::default(),
+            packets_lost: Family::default(),
+            // A report tells 256ths.
+            loss: Spread::new_with_constructor(|| {
+                Histogram::new([0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+            }),
+            jitter: Spread::new_with_constructor(seconds),
+            round_trip: Spread::new_with_constructor(seconds),
+        }
+    }
+}
+
+/// From a local network to what makes a stream useless.
+fn seconds() -> Histogram {
+    Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0])
+}
+
+impl Reports {
+    fn register(self, r: &mut Registry) {
+        let help = "Tracks that readers reported on by RTCP, once for each report";
+        r.register("publish_reader_reports", help, self.count);
+        let help = "RTP packets that readers reported as lost";
+        r.register("publish_reader_packets_lost", help, self.packets_lost);
+        let help = "Loss between two reports of a reader";
+        r.register_with_unit("publish_reader_loss", help, Unit::Ratios, self.loss);
+        let help = "Interarrival jitter that readers report";
+        r.register_with_unit("publish_reader_jitter", help, Unit::Seconds, self.jitter);
+        let help = "Round-trip time to readers, by the Sender Reports that they answer";
+        r.register_with_unit("publish_reader_round_trip", help, Unit::Seconds, self.round_trip);
     }
 }
 

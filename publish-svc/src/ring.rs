@@ -17,6 +17,8 @@ use smallvec::SmallVec;
 use svc_core::config::RingConfig;
 use tokio::sync::watch;
 
+use crate::tally::SkipReason;
+
 /// How many times `ring.max_duration` the newest GOP may last before its beginning goes: an encoder's usual GOP is 250 pictures, which is
 /// just over the default of 10 s; what is four times as long has most likely lost its video.
 const LONGEST_GOP: u32 = 4;
@@ -70,8 +72,8 @@ pub(crate) struct Batch {
     pub(crate) units: Vec<Arc<RingUnit>>,
     /// How many access units were passed over since they were gone or too old; a skip ends at a keyframe.
     pub(crate) skipped: u32,
-    /// Whether a skip began.
-    pub(crate) skips: bool,
+    /// Why, if a skip began.
+    pub(crate) skip: Option<SkipReason>,
 }
 
 /// The ring.
@@ -140,7 +142,8 @@ impl Contents {
             (_, false) => self.end().saturating_sub(1).max(cursor.next),
         };
         if cursor.phase != Phase::Fresh && target > cursor.next {
-            batch.skips = cursor.phase == Phase::Playing;
+            let reason = if gone { SkipReason::Overwritten } else { SkipReason::TooOld };
+            batch.skip = (cursor.phase == Phase::Playing).then_some(reason);
             batch.skipped = u32::try_from(target - cursor.next).unwrap_or(u32::MAX);
             cursor.phase = Phase::Skipping;
         }

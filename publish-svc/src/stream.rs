@@ -5,8 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::Deref,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
 };
@@ -16,7 +16,11 @@ use svc_core::config::RingConfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ring::Ring;
+use crate::{
+    reception::Receptions,
+    ring::Ring,
+    tally::{DropReason, Sent, SkipReason, Tally},
+};
 
 /// A stream that the node serves. Its leg task owns the writing side; RTSP connections hold it while they play.
 pub(crate) struct PublishedStream {
@@ -72,6 +76,7 @@ impl ReaderDescription {
 #[derive(Default)]
 pub(crate) struct Readers {
     by_id: Mutex<BTreeMap<u64, Arc<ReaderEntry>>>,
+    tally: Mutex<Tally>,
     /// Told at each change of the table, for WatchStreams.
     pub(crate) changed: watch::Sender<u64>,
 }
@@ -100,13 +105,11 @@ pub(crate) struct ReaderEntry {
     /// When its session was made.
     pub(crate) connected_at: SystemTime,
     /// Whether it plays now.
-    pub(crate) playing: std::sync::atomic::AtomicBool,
-    /// RTP packets sent to it; by multicast those sent to its group, whose readers share the count.
-    pub(crate) packets_sent: Arc<AtomicU32>,
-    /// Skips.
-    pub(crate) skips: AtomicU32,
-    /// Access units missed by skipping.
-    pub(crate) access_units_skipped: AtomicU32,
+    pub(crate) playing: AtomicBool,
+    /// What it was sent; by multicast what its group was, whose readers share it.
+    pub(crate) sent: Arc<Sent>,
+    /// How it says that it receives.
+    pub(crate) receptions: Receptions,
 }
 
 impl Readers {
@@ -114,12 +117,28 @@ impl Readers {
     pub(crate) fn add(self: &Arc<Self>, entry: ReaderEntry) -> ReaderGuard {
         let entry = Arc::new(entry);
         self.by_id.lock().unwrap_or_else(|e| e.into_inner()).insert(entry.id, entry.clone());
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).come();
         self.changed.send_modify(|changes| *changes += 1);
         ReaderGuard { readers: self.clone(), entry }
     }
     /// All readers, in the order of their ids.
     pub(crate) fn list(&self) -> Vec<Arc<ReaderEntry>> {
         self.by_id.lock().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()
+    }
+    /// What became of them.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// A reader passed access units over; `began` says why, where a skip began with them.
+    pub(crate) fn skip(&self, reader: &ReaderEntry, began: Option<SkipReason>, access_units: u32) {
+        reader.sent.skip(began, access_units);
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.skip(began, access_units);
+    }
+    /// A reader is dropped; it is listed until its guard is.
+    pub(crate) fn dropped(&self, reader: &ReaderEntry, reason: DropReason) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.dropped(reader, reason, SystemTime::now());
     }
 }
 
@@ -130,6 +149,10 @@ pub(crate) struct ReaderGuard {
 }
 
 impl ReaderGuard {
+    /// The reader, for who hears of it.
+    pub(crate) fn entry(&self) -> Arc<ReaderEntry> {
+        self.entry.clone()
+    }
     /// Says whether it plays now.
     pub(crate) fn set_playing(&self, playing: bool) {
         self.entry.playing.store(playing, Ordering::Relaxed);

@@ -138,6 +138,7 @@ impl Streams {
             readers: entry.published.readers.list().iter().map(|r| convert::reader(r)).collect(),
             epoch: started.lease.epoch,
             counters: Some(convert::counters(&entry.counters)),
+            reader_counters: Some(convert::reader_counters(entry.published.readers.tally())),
             session_description: described.map(|d| d.sdp(unspecified)).unwrap_or_default(),
             lease: Some(registry::lease_to_proto(started.lease)),
             ..Default::default()

@@ -3,6 +3,7 @@
 mod control;
 mod metrics;
 mod multicast;
+mod reports;
 mod rtsp;
 mod slow;
 mod start;

@@ -57,7 +57,7 @@ fn without_a_keyframe_a_reader_waits_for_the_next() {
     let mut cursor = ring.live_edge();
     feed.push(&ring, "vavKva");
     let batch = ring.read(&mut cursor, 99, LONG);
-    assert_eq!((numbers(&batch), batch.skipped, batch.skips), (vec![6, 7, 8], 0, false));
+    assert_eq!((numbers(&batch), batch.skipped, batch.skip), (vec![6, 7, 8], 0, None));
 }
 
 #[test]
@@ -112,7 +112,10 @@ fn a_reader_whose_place_is_gone_goes_on_at_the_newest_keyframe() {
     assert_eq!(numbers(&ring.read(&mut cursor, 1, LONG)), [0]);
     feed.push(&ring, "vvvvKav");
     let batch = ring.read(&mut cursor, 99, LONG);
-    assert_eq!((numbers(&batch), batch.skipped, batch.skips), (vec![6, 7, 8], 5, true));
+    assert_eq!(
+        (numbers(&batch), batch.skipped, batch.skip),
+        (vec![6, 7, 8], 5, Some(SkipReason::Overwritten))
+    );
 }
 
 #[test]
@@ -124,10 +127,13 @@ fn a_reader_whose_place_is_gone_waits_where_no_keyframe_is_left() {
     ring.read(&mut cursor, 1, LONG);
     feed.push(&ring, "vvvvv");
     let batch = ring.read(&mut cursor, 99, LONG);
-    assert_eq!((numbers(&batch), batch.skipped, batch.skips), (vec![], 5, true));
+    assert_eq!(
+        (numbers(&batch), batch.skipped, batch.skip),
+        (vec![], 5, Some(SkipReason::Overwritten))
+    );
     feed.push(&ring, "vaKa");
     let batch = ring.read(&mut cursor, 99, LONG);
-    assert_eq!((numbers(&batch), batch.skips), (vec![8, 9], false));
+    assert_eq!((numbers(&batch), batch.skip), (vec![8, 9], None));
 }
 
 #[test]
@@ -141,7 +147,10 @@ fn a_reader_too_far_behind_jumps_to_a_newer_keyframe_but_stays_in_the_newest_gop
     assert_eq!(numbers(&ring.read(&mut cursor, 1, age)), [2], "there is no newer keyframe");
     feed.push(&ring, "Kv");
     let batch = ring.read(&mut cursor, 99, age);
-    assert_eq!((numbers(&batch), batch.skipped, batch.skips), (vec![8, 9], 5, true));
+    assert_eq!(
+        (numbers(&batch), batch.skipped, batch.skip),
+        (vec![8, 9], 5, Some(SkipReason::TooOld))
+    );
 }
 
 #[test]

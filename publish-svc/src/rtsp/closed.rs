@@ -1,5 +1,7 @@
 //! Why an RTSP connection is closed, for logs and metrics.
 
+use crate::tally::DropReason;
+
 /// Why a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Closed {
@@ -27,6 +29,21 @@ impl Closed {
             Self::TimedOut => "the session timed out",
             Self::HandedOver => "a POST went into its tunnel",
             Self::Done => "done",
+        }
+    }
+
+    /// Why the server drops the reader by it, if it does: for what the reader did or did not do, and not since something has ended.
+    pub(super) const fn drops(self) -> Option<DropReason> {
+        match self {
+            Self::TakesNothing => Some(DropReason::Stuck),
+            Self::TimedOut => Some(DropReason::Silent),
+            Self::Protocol => Some(DropReason::Protocol),
+            Self::ServerStops
+            | Self::StreamEnded
+            | Self::ByReader
+            | Self::Broken
+            | Self::HandedOver
+            | Self::Done => None,
         }
     }
 

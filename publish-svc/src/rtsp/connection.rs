@@ -137,6 +137,10 @@ impl Connection {
         };
         self.last_words().await;
         self.shared.metrics.close(why.label());
+        if let (Some(session), Some(reason)) = (&self.session, why.drops()) {
+            session.stream.readers.dropped(&session.reader, reason);
+            self.shared.metrics.drop_reader(reason);
+        }
         self.end_session();
         let played = self.played.as_ref();
         tracing::info!(
@@ -235,8 +239,8 @@ impl Connection {
                 }
             }
             Wake::Report => {
-                if let Some(Session { playback: Some(playback), .. }) = &mut self.session {
-                    playback.report(&mut self.output);
+                if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session {
+                    playback.report(reader, &mut self.output);
                 }
             }
             Wake::Tick => {}

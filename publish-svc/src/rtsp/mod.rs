@@ -5,6 +5,7 @@ mod connection;
 mod entrance;
 mod multicast;
 mod playback;
+mod rtcp;
 mod udp;
 mod wire;
 

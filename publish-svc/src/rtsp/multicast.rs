@@ -1,12 +1,10 @@
 //! Readers by multicast: one group per stream and one sender for all its readers, which begins with the first that plays and ends after
-//! the last. A reader's RTSP connection keeps its session; receivers' reports go to the group and are not listened to.
+//! the last. A reader's RTSP connection keeps its session. Receivers' reports go to the group and are not listened to: whoever is in the
+//! group may send them, and nothing tells which session they are of.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicBool},
     time::SystemTime,
 };
 
@@ -18,8 +16,10 @@ use tracing::Instrument as _;
 use super::{Shared, connection::place, playback::Playback, udp::UdpPorts, wire::Output};
 use crate::{
     metrics::Counted,
+    reception::Receptions,
     service::StartError,
     stream::{PublishedStream, ReaderDescription, ReaderEntry, Transport},
+    tally::Sent,
 };
 
 /// The groups of the node.
@@ -105,9 +105,8 @@ impl Multicast {
                 by: Transport::Multicast,
                 connected_at: SystemTime::now(),
                 playing: AtomicBool::new(true),
-                packets_sent: Arc::default(),
-                skips: AtomicU32::new(0),
-                access_units_skipped: AtomicU32::new(0),
+                sent: Arc::default(),
+                receptions: Receptions::default(),
             },
             playing: Mutex::default(),
         });
@@ -125,9 +124,9 @@ impl Multicast {
 }
 
 impl Cast {
-    /// RTP packets sent to the group.
-    pub(super) fn packets_sent(&self) -> Arc<AtomicU32> {
-        self.entry.packets_sent.clone()
+    /// What is sent to the group.
+    pub(super) fn sent(&self) -> Arc<Sent> {
+        self.entry.sent.clone()
     }
 
     /// One more reader plays; the first starts the sender.
@@ -183,7 +182,7 @@ impl Cast {
                 biased;
                 () = &mut ends => break,
                 () = tokio::time::sleep_until(playback.next_report().into()) => {
-                    playback.report(&mut output);
+                    playback.report(&self.entry, &mut output);
                 }
                 () = playback.ready(true) => playback.advance(&self.entry, &mut output),
             }

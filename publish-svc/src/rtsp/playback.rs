@@ -77,7 +77,7 @@ impl Playback {
         let now = Instant::now();
         Self {
             sent: shared.metrics.reader_packets(reader.by),
-            sent_before: reader.packets_sent.load(Ordering::Relaxed),
+            sent_before: reader.sent.packets.load(Ordering::Relaxed),
             _counted: (!multicast).then(|| shared.metrics.play(reader.by)),
             multicast,
             shared,
@@ -125,19 +125,19 @@ impl Playback {
     /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before.
     pub(super) fn advance(&mut self, reader: &ReaderEntry, output: &mut Output) {
         if Instant::now() >= self.next_report {
-            self.report(output);
+            self.report(reader, output);
         }
         if self.paced.is_empty() {
             let batch =
                 self.stream.ring.read(&mut self.cursor, UNITS, self.shared.config.max_reader_age);
-            reader.skips.fetch_add(u32::from(batch.skips), Ordering::Relaxed);
-            reader.access_units_skipped.fetch_add(batch.skipped, Ordering::Relaxed);
-            self.shared.metrics.skips.inc_by(u64::from(batch.skips));
-            self.shared.metrics.access_units_skipped.inc_by(batch.skipped.into());
+            if batch.skipped > 0 {
+                self.stream.readers.skip(reader, batch.skip, batch.skipped);
+                self.shared.metrics.skip(batch.skip, batch.skipped);
+            }
             for unit in &batch.units {
                 self.take(unit, reader, output);
             }
-            let sent = reader.packets_sent.load(Ordering::Relaxed);
+            let sent = reader.sent.packets.load(Ordering::Relaxed);
             self.sent.inc_by(sent.wrapping_sub(self.sent_before).into());
             self.sent_before = sent;
         }
@@ -152,7 +152,7 @@ impl Playback {
         let octets = (unit.packets.data.len() as u32).saturating_sub(12 * packets);
         track.packets = track.packets.wrapping_add(packets);
         track.octets = track.octets.wrapping_add(octets);
-        reader.packets_sent.fetch_add(packets, Ordering::Relaxed);
+        reader.sent.packets.fetch_add(packets, Ordering::Relaxed);
         match track.transport {
             TrackTransport::Interleaved { rtp, .. } => output.push(unit.framed(rtp)),
             TrackTransport::Udp { rtp, .. } => {
@@ -189,9 +189,11 @@ impl Playback {
     }
 
     /// Sender Reports of all tracks (RFC 3550, 6.4.1), from the hop's clock mapping.
-    pub(super) fn report(&mut self, output: &mut Output) {
-        self.next_report = Instant::now() + self.shared.config.sender_report_interval;
+    pub(super) fn report(&mut self, reader: &ReaderEntry, output: &mut Output) {
+        let now = Instant::now();
+        self.next_report = now + self.shared.config.sender_report_interval;
         let ntp = wall_clock();
+        reader.receptions.sent(ntp, now);
         let clocks = self.stream.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for track in &self.tracks {
             let Some(Some(clock)) = clocks.get(track.index) else { continue };

@@ -12,15 +12,22 @@ use media::rtp::SegmentRun;
 use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 
-use crate::metrics::Instruments;
+use super::{Shared, rtcp};
+use crate::{metrics::Instruments, stream::ReaderEntry};
 
 /// How many free ports are tried for an even one with its neighbour free.
 const PAIR_TRIES: usize = 64;
 /// No RTCP datagram is larger.
 const RTCP_BYTES: usize = 2048;
 
-/// When the reader at an address was last heard of.
+/// When a reader was last heard of.
 pub(super) type Heard = Arc<Mutex<Instant>>;
+
+/// Whose RTCP comes from an address.
+pub(super) struct Ear {
+    pub(super) heard: Heard,
+    pub(super) reader: Arc<ReaderEntry>,
+}
 
 /// The ports.
 pub(super) struct UdpPorts {
@@ -28,22 +35,22 @@ pub(super) struct UdpPorts {
     rtp_state: UdpSocketState,
     rtcp: UdpSocket,
     port: u16,
-    heard_by_address: Mutex<HashMap<SocketAddr, Heard>>,
+    ears_by_address: Mutex<HashMap<SocketAddr, Arc<Ear>>>,
 }
 
 /// Takes RTCP of one address for a session, for as long as it lives.
 pub(super) struct Listening {
-    shared: Arc<super::Shared>,
+    shared: Arc<Shared>,
     address: SocketAddr,
-    heard: Heard,
+    ear: Arc<Ear>,
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
         let Some(udp) = &self.shared.udp else { return };
-        let mut table = udp.heard_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = udp.ears_by_address.lock().unwrap_or_else(PoisonError::into_inner);
         // A reader that came back to its ports is in the table under its new session.
-        if table.get(&self.address).is_some_and(|heard| Arc::ptr_eq(heard, &self.heard)) {
+        if table.get(&self.address).is_some_and(|ear| Arc::ptr_eq(ear, &self.ear)) {
             table.remove(&self.address);
         }
     }
@@ -78,7 +85,7 @@ impl UdpPorts {
             rtp_state,
             rtcp: UdpSocket::from_std(rtcp)?,
             port,
-            heard_by_address: Mutex::default(),
+            ears_by_address: Mutex::default(),
         })
     }
 
@@ -137,19 +144,14 @@ impl UdpPorts {
         }
     }
 
-    /// Notes when RTCP comes from `address`.
-    pub(super) fn listen(
-        shared: &Arc<super::Shared>,
-        address: SocketAddr,
-        heard: Heard,
-    ) -> Listening {
+    /// Takes what comes from `address` as a reader's.
+    pub(super) fn listen(shared: &Arc<Shared>, address: SocketAddr, ear: Ear) -> Listening {
+        let ear = Arc::new(ear);
         if let Some(udp) = &shared.udp {
-            udp.heard_by_address
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(address, heard.clone());
+            let mut table = udp.ears_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            table.insert(address, ear.clone());
         }
-        Listening { shared: shared.clone(), address, heard }
+        Listening { shared: shared.clone(), address, ear }
     }
 
     /// Reads RTCP for ever; what comes from strangers, and what comes on the RTP port, changes nothing.
@@ -158,10 +160,8 @@ impl UdpPorts {
         loop {
             tokio::select! {
                 received = self.rtcp.recv_from(&mut rtcp) => {
-                    if let Ok((length, from)) = received
-                        && media::rtcp::parse_compound(&rtcp[..length]).is_ok()
-                    {
-                        self.heard(from, metrics);
+                    if let Ok((length, from)) = received {
+                        self.take(&rtcp[..length], from, metrics);
                     }
                 }
                 _ = self.rtp.recv_from(&mut stray) => {}
@@ -169,16 +169,17 @@ impl UdpPorts {
         }
     }
 
-    fn heard(&self, from: SocketAddr, metrics: &Instruments) {
-        let table = self.heard_by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        match table.get(&from) {
-            Some(heard) => {
-                *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            }
-            None => {
-                metrics.strange_rtcp.inc();
-                tracing::debug!(%from, "RTCP from a stranger");
-            }
+    fn take(&self, datagram: &[u8], from: SocketAddr, metrics: &Instruments) {
+        let table = self.ears_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let ear = table.get(&from).cloned();
+        drop(table);
+        let Some(ear) = ear else {
+            metrics.strange_rtcp.inc();
+            tracing::debug!(%from, "RTCP from a stranger");
+            return;
+        };
+        if rtcp::take(datagram, &ear.reader, metrics) {
+            *ear.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }
 }

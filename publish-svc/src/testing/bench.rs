@@ -171,6 +171,24 @@ impl Bench {
         tokio::time::timeout(PATIENCE, seen).await.expect("it never was as wanted");
     }
 
+    /// Asks for the stream until it is as wanted: counters and reports are no changes that [`Self::until`] would be told of.
+    pub(crate) async fn until_asked(
+        &mut self,
+        key: &str,
+        wanted: impl Fn(&v1::Stream) -> bool,
+    ) -> v1::Stream {
+        let mut stream = self.stream(key).await.unwrap();
+        let seen = async {
+            while !wanted(&stream) {
+                stream = self.stream(key).await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            panic!("it is never as wanted: {stream:?}");
+        }
+        stream
+    }
+
     /// Waits until /metrics has all these lines, `rtmp2rtsp_publish_` left out.
     pub(crate) async fn until_metrics(&self, lines: &[&str]) {
         let (mut text, mut missing) = (String::new(), lines.to_vec());

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use media::{
-    rtcp::{RtcpPacket, parse_compound},
+    rtcp::{RtcpPacket, SenderReport, parse_compound},
     rtp::Header,
 };
 use tokio::{
@@ -101,6 +101,26 @@ impl Reader {
     /// What its bytes travel by.
     pub(crate) fn carrier(&mut self) -> &mut Carrier {
         &mut self.carrier
+    }
+
+    /// Sends an interleaved frame.
+    pub(crate) async fn send_frame(&mut self, channel: u8, payload: &[u8]) {
+        let mut frame = vec![b'$', channel];
+        frame.extend((payload.len() as u16).to_be_bytes());
+        frame.extend(payload);
+        self.send(&frame).await;
+    }
+
+    /// The next Sender Report on a channel.
+    pub(crate) async fn sender_report(&mut self, channel: u8) -> SenderReport {
+        loop {
+            if let Item::Rtcp(on, packets) = self.next().await.expect("closed")
+                && let (true, Some(RtcpPacket::SenderReport(report, _))) =
+                    (on == channel, packets.first())
+            {
+                return *report;
+            }
+        }
     }
 
     /// Sends bytes as they are.

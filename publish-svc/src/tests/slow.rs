@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use proto::v1;
+use tokio::net::UdpSocket;
+
 use crate::testing::{Bench, Item, Reader, Sender, Source, config, mark};
 
 /// Bytes of each picture: 51 packets, which a default socket buffer holds.
@@ -37,13 +40,15 @@ struct Film {
     sender: Sender,
     watcher: Reader,
     next: u32,
+    packets: u32,
 }
 
 impl Film {
     async fn start(bench: &mut Bench) -> Self {
         let source = Source::new(1);
         let sender = bench.start_by_hand("a", &source).await;
-        let mut film = Self { source, sender, watcher: bench.reader("a").await, next: 0 };
+        let watcher = bench.reader("a").await;
+        let mut film = Self { source, sender, watcher, next: 0, packets: 0 };
         film.send();
         film.watcher.play().await;
         assert_eq!(film.watcher.mark().await, 0);
@@ -53,6 +58,7 @@ impl Film {
     fn send(&mut self) {
         let keyframe = self.next.is_multiple_of(GOP);
         let picture = self.source.picture_of(40 * self.next, keyframe, PICTURE, self.next);
+        self.packets += picture.sizes.len() as u32;
         self.sender.rtp(picture.packets());
         self.next += 1;
     }
@@ -95,6 +101,22 @@ async fn a_reader_that_stalls_goes_on_at_a_keyframe_and_nobody_else_notices() {
     assert_eq!(readers[1].skips, skipped as u32);
     let missed = last - marks[0] + 1 - marks.len() as u32;
     assert_eq!(readers[1].access_units_skipped, missed);
+    // 250 pictures are sent within a moment: none is too old, but the ring is small.
+    assert_eq!(readers[0].last_skip_reason(), v1::SkipReason::Unspecified);
+    assert_eq!(readers[1].last_skip_reason(), v1::SkipReason::Overwritten);
+    let counters = v1::ReaderCounters {
+        readers: 2,
+        skips_overwritten: skipped as u32,
+        access_units_skipped: missed,
+        ..Default::default()
+    };
+    assert_eq!(bench.stream("a").await.unwrap().reader_counters, Some(counters));
+    bench
+        .until_metrics(&[
+            &format!("reader_skips_total{{reason=\"overwritten\"}} {skipped}"),
+            &format!("reader_access_units_skipped_total {missed}"),
+        ])
+        .await;
     bench.drain().await;
 }
 
@@ -106,10 +128,68 @@ async fn a_reader_that_takes_nothing_is_dropped_and_nobody_else_notices() {
     let mut film = Film::start(&mut bench).await;
     let mut stalled = Reader::connect_narrow(bench.addresses.rtsp, "a").await;
     stalled.play().await;
+    let was = bench.stream("a").await.unwrap().readers.pop().unwrap();
     film.show(250).await;
     bench.until("a", |s| s.is_some_and(|s| s.readers.len() == 1)).await;
+    let counters = bench.stream("a").await.unwrap().reader_counters.unwrap();
+    let (one, dropped) = (counters.dropped_stuck, counters.last_dropped.unwrap());
+    assert_eq!((one, counters.dropped_silent, counters.dropped_protocol), (1, 0, 0));
+    assert_eq!((dropped.reader_id, dropped.peer_address), (was.reader_id, was.peer_address));
+    assert_eq!(dropped.reason, v1::ReaderDropReason::Stuck as i32);
+    assert_eq!(dropped.transport, v1::ReaderTransport::Tcp as i32);
+    assert!(dropped.dropped_at.is_some());
+    bench.until_metrics(&["readers_dropped_total{reason=\"stuck\"} 1"]).await;
     film.show(1).await;
     let rest = stalled.rest().await;
     assert!(rest.iter().all(|item| !matches!(item, Item::Response(_))));
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn what_is_too_old_for_a_reader_is_skipped_and_said_to_be() {
+    let mut config = config();
+    // The watcher is sent each picture as the newest; for the other one all but the newest GOP is too old.
+    config.rtsp.max_reader_age = Duration::from_millis(1);
+    let mut bench = Bench::start(config).await;
+    let mut film = Film::start(&mut bench).await;
+    let mut slow = Reader::connect_narrow(bench.addresses.rtsp, "a").await;
+    slow.play().await;
+    film.show(250).await;
+    let mut last = slow.mark().await;
+    while last != film.next - 1 {
+        last = slow.mark().await;
+    }
+    let stream = bench.stream("a").await.unwrap();
+    let (reader, counters) = (&stream.readers[1], stream.reader_counters.unwrap());
+    assert_eq!(reader.last_skip_reason(), v1::SkipReason::TooOld);
+    assert_eq!((counters.skips_too_old, counters.skips_overwritten), (reader.skips, 0));
+    let line = format!("reader_skips_total{{reason=\"too_old\"}} {}", reader.skips);
+    bench.until_metrics(&[&line]).await;
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn a_reader_over_udp_that_takes_nothing_is_sent_all_in_time_and_is_no_trouble() {
+    let mut config = config();
+    config.rtsp.write_timeout = Duration::from_millis(200);
+    let mut bench = Bench::start(config).await;
+    let mut film = Film::start(&mut bench).await;
+    let sockets = [UdpSocket::bind("127.0.0.1:0").await, UdpSocket::bind("127.0.0.1:0").await];
+    let ports = sockets.map(|socket| socket.unwrap());
+    let [rtp, rtcp] = [&ports[0], &ports[1]].map(|port| port.local_addr().unwrap().port());
+    let mut reader = bench.reader("a").await;
+    reader.set_up(0, &format!("RTP/AVP;unicast;client_port={rtp}-{rtcp}")).await;
+    assert_eq!(reader.ask("PLAY", "", "").await.status, 200);
+    // For longer than a reader over TCP may take nothing.
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_millis(400) {
+        film.show(1).await;
+    }
+    film.show(1).await;
+    let stream =
+        bench.until_asked("a", |stream| stream.readers[1].packets_sent == film.packets).await;
+    assert_eq!((stream.readers[0].skips, stream.readers[1].skips), (0, 0));
+    let counters = v1::ReaderCounters { readers: 2, ..Default::default() };
+    assert_eq!(stream.reader_counters, Some(counters));
     bench.drain().await;
 }

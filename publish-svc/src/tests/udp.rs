@@ -6,6 +6,7 @@ use media::{
     rtcp::{RtcpPacket, bye, parse_compound, receiver_report},
     rtp::Header,
 };
+use proto::v1;
 use tokio::{net::UdpSocket, time::timeout};
 
 use crate::testing::{Bench, Reader, Source, Track, config};
@@ -13,13 +14,13 @@ use crate::testing::{Bench, Reader, Source, Track, config};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A reader's ports for one track, and the server's.
-struct Ports {
-    rtp: UdpSocket,
-    rtcp: UdpSocket,
+pub(super) struct Ports {
+    pub(super) rtp: UdpSocket,
+    pub(super) rtcp: UdpSocket,
 }
 
 impl Ports {
-    async fn set_up(reader: &mut Reader, track: usize) -> Self {
+    pub(super) async fn set_up(reader: &mut Reader, track: usize) -> Self {
         let any = ("127.0.0.1", 0);
         let (rtp, rtcp) =
             (UdpSocket::bind(any).await.unwrap(), UdpSocket::bind(any).await.unwrap());
@@ -34,13 +35,13 @@ impl Ports {
         Self { rtp, rtcp }
     }
 
-    async fn rtp(&self) -> Header {
+    pub(super) async fn rtp(&self) -> Header {
         let mut buffer = [0; 2048];
         let read = timeout(PATIENCE, self.rtp.recv(&mut buffer)).await;
         Header::parse(&buffer[..read.expect("no RTP").unwrap()]).unwrap()
     }
 
-    async fn rtcp(&self) -> Vec<RtcpPacket> {
+    pub(super) async fn rtcp(&self) -> Vec<RtcpPacket> {
         let mut buffer = [0; 2048];
         let read = timeout(PATIENCE, self.rtcp.recv(&mut buffer)).await;
         parse_compound(&buffer[..read.expect("no RTCP").unwrap()]).unwrap()
@@ -73,10 +74,7 @@ async fn a_udp_reader_gets_reports_packets_and_bye() {
     assert!(matches!(&report[0], RtcpPacket::SenderReport(r, _) if r.ssrc == first.ssrc));
     sender.rtp(source.sound(0));
     assert_ne!(audio.rtp().await.ssrc, first.ssrc);
-    assert_eq!(
-        bench.stream("a").await.unwrap().readers[0].transport(),
-        proto::v1::ReaderTransport::Udp
-    );
+    assert_eq!(bench.stream("a").await.unwrap().readers[0].transport(), v1::ReaderTransport::Udp);
 
     bench.stop("a", 0).await.unwrap();
     assert!(reader.rest().await.is_empty());
@@ -128,6 +126,12 @@ async fn only_rtcp_from_its_own_address_keeps_a_udp_reader() {
     let readers = bench.stream("a").await.unwrap().readers;
     let peers: Vec<_> = readers.iter().map(|reader| reader.peer_address.clone()).collect();
     assert_eq!(peers, [kept.address().to_string()]);
+    let counters = bench.stream("a").await.unwrap().reader_counters.unwrap();
+    assert_eq!((counters.dropped_silent, counters.dropped_stuck), (1, 0));
+    let dropped = counters.last_dropped.unwrap();
+    assert_eq!(dropped.peer_address, silent.address().to_string());
+    assert_eq!(dropped.reason, v1::ReaderDropReason::Silent as i32);
+    bench.until_metrics(&["readers_dropped_total{reason=\"silent\"} 1"]).await;
     bench.drain().await;
 }
 

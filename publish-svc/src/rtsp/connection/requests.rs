@@ -1,7 +1,7 @@
 //! The answers to a reader's requests.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     time::SystemTime,
 };
 
@@ -12,7 +12,12 @@ use super::{
     waiting::{self, Found, Ready, SetUp},
 };
 use crate::{
-    rtsp::{playback::Playback, udp::UdpPorts},
+    reception::Receptions,
+    rtsp::{
+        playback::Playback,
+        rtcp,
+        udp::{Ear, UdpPorts},
+    },
     stream::{ReaderEntry, Transport},
 };
 
@@ -36,8 +41,8 @@ impl Connection {
             }
             Event::TornDown => self.end_session(),
             Event::Rtcp(_, compound) => {
-                if media::rtcp::parse_compound(&compound).is_err() {
-                    tracing::debug!("an interleaved frame that is no RTCP");
+                if let Some(session) = &self.session {
+                    rtcp::take(&compound, &session.reader, &self.shared.metrics);
                 }
             }
         }
@@ -91,7 +96,8 @@ impl Connection {
             None if tracks.len() == 1 => 0,
             None => return Err(Refusal::AggregateNotAllowed),
         };
-        let ssrc = tracks.get(index).ok_or(Refusal::NotFound)?.ssrc.unwrap_or_default();
+        let track = tracks.get(index).ok_or(Refusal::NotFound)?;
+        let (ssrc, clock_rate) = (track.ssrc.unwrap_or_default(), track.config.clock_rate());
         let (groups, mut group, mut cast) = (self.shared.multicast.as_ref(), None, None);
         if let (TrackTransport::Multicast, Some(groups)) = (asked.transport, groups) {
             let joined = groups.join(&self.shared, &stream, &description)?;
@@ -112,16 +118,17 @@ impl Connection {
                 by,
                 connected_at: SystemTime::now(),
                 playing: AtomicBool::new(false),
-                packets_sent: cast.as_ref().map(|cast| cast.packets_sent()).unwrap_or_default(),
-                skips: AtomicU32::new(0),
-                access_units_skipped: AtomicU32::new(0),
+                sent: cast.as_ref().map(|cast| cast.sent()).unwrap_or_default(),
+                receptions: Receptions::default(),
             };
             let reader = stream.readers.add(entry);
             let (playback, listening) = (None, Vec::new());
             Session { stream, description, reader, playback, listening, cast, casting: None }
         });
+        session.reader.receptions.add_track(index, ssrc, clock_rate);
         if let TrackTransport::Udp { rtcp, .. } = transport {
-            let listening = UdpPorts::listen(&self.shared, rtcp, self.heard.clone());
+            let ear = Ear { heard: self.heard.clone(), reader: session.reader.entry() };
+            let listening = UdpPorts::listen(&self.shared, rtcp, ear);
             session.listening.push(listening);
         }
         Ok((ssrc, group))
@@ -157,8 +164,8 @@ impl Connection {
 
     pub(super) fn end_session(&mut self) {
         if let Some(Session { stream, reader, .. }) = self.session.take() {
-            let packets = reader.packets_sent.load(Ordering::Relaxed);
-            let skips = reader.skips.load(Ordering::Relaxed);
+            let packets = reader.sent.packets.load(Ordering::Relaxed);
+            let skips = reader.sent.skips().count;
             let (stream, by) = (stream.key.clone(), reader.by);
             self.played = Some(Played { stream, by, packets, skips });
         }

@@ -1,12 +1,22 @@
 //! Who is heard on the ports that all UDP readers share.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::AtomicBool,
+    time::{Duration, SystemTime},
+};
 
-use media::StreamKey;
+use bytes::Bytes;
+use media::{
+    ClockRate, StreamKey,
+    rtcp::{ReportBlock, receiver_report},
+};
 use svc_core::{config::RtspConfig, drain::Shutdown};
 
-use super::{super::Shared, *};
-use crate::stream::{PublishedStream, StreamSource};
+use super::*;
+use crate::{
+    reception::Receptions,
+    stream::{PublishedStream, StreamSource, Transport},
+};
 
 struct NoStreams;
 
@@ -35,17 +45,40 @@ fn shared() -> Arc<Shared> {
     })
 }
 
-/// Heard of long ago; whether it was heard of since.
-struct Ear(Instant, Heard);
+/// A reader that was heard of long ago; whether it was heard of since.
+struct Silent(Instant, Heard, Arc<ReaderEntry>);
 
-impl Ear {
+impl Silent {
     fn new() -> Self {
         let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        Self(long_ago, Arc::new(Mutex::new(long_ago)))
+        let entry = ReaderEntry {
+            id: 1,
+            peer: reader(4000),
+            user_agent: String::new(),
+            by: Transport::Udp,
+            connected_at: SystemTime::now(),
+            playing: AtomicBool::new(true),
+            sent: Arc::default(),
+            receptions: Receptions::default(),
+        };
+        entry.receptions.add_track(0, 7, ClockRate::VIDEO);
+        Self(long_ago, Arc::new(Mutex::new(long_ago)), Arc::new(entry))
+    }
+    fn ear(&self) -> Ear {
+        Ear { heard: self.1.clone(), reader: self.2.clone() }
     }
     fn heard(&self) -> bool {
         *self.1.lock().unwrap() != self.0
     }
+    fn losses(&self) -> Vec<i32> {
+        self.2.receptions.list().iter().map(|reception| reception.packets_lost).collect()
+    }
+}
+
+/// A report of so many packets lost.
+fn report(lost: i32) -> Bytes {
+    let block = ReportBlock { ssrc: 7, cumulative_lost: lost, ..Default::default() };
+    receiver_report(1, &[block], "reader")
 }
 
 fn reader(port: u16) -> SocketAddr {
@@ -66,27 +99,30 @@ async fn a_pair_of_ports_is_even_and_odd_and_an_odd_one_is_refused() {
 async fn a_reader_is_heard_by_its_exact_address_for_as_long_as_it_lives() {
     let shared = shared();
     let udp = shared.udp.as_ref().unwrap();
-    let ear = Ear::new();
-    let listening = UdpPorts::listen(&shared, reader(4001), ear.1.clone());
-    udp.heard(reader(4003), &shared.metrics);
-    udp.heard(([127, 0, 0, 2], 4001).into(), &shared.metrics);
-    assert!(!ear.heard());
-    assert_eq!(shared.metrics.strange_rtcp.get(), 2);
-    udp.heard(reader(4001), &shared.metrics);
-    assert!(ear.heard());
+    let silent = Silent::new();
+    let listening = UdpPorts::listen(&shared, reader(4001), silent.ear());
+    udp.take(&report(9), reader(4003), &shared.metrics);
+    udp.take(b"no RTCP", ([127, 0, 0, 2], 4001).into(), &shared.metrics);
+    assert_eq!((silent.heard(), silent.losses()), (false, vec![]));
+    assert_eq!((shared.metrics.strange_rtcp.get(), shared.metrics.malformed_rtcp.get()), (2, 0));
+    udp.take(b"no RTCP", reader(4001), &shared.metrics);
+    assert_eq!((silent.heard(), shared.metrics.malformed_rtcp.get()), (false, 1));
+    udp.take(&report(3), reader(4001), &shared.metrics);
+    assert_eq!((silent.heard(), silent.losses()), (true, vec![3]));
     drop(listening);
-    assert!(udp.heard_by_address.lock().unwrap().is_empty());
+    assert!(udp.ears_by_address.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_reader_that_came_back_to_its_ports_outlives_its_old_session() {
     let shared = shared();
     let udp = shared.udp.as_ref().unwrap();
-    let (old, new) = (Ear::new(), Ear::new());
-    let old_session = UdpPorts::listen(&shared, reader(4001), old.1.clone());
-    let _new_session = UdpPorts::listen(&shared, reader(4001), new.1.clone());
+    let (old, new) = (Silent::new(), Silent::new());
+    let old_session = UdpPorts::listen(&shared, reader(4001), old.ear());
+    let _new_session = UdpPorts::listen(&shared, reader(4001), new.ear());
     // Such as a connection that broke, and is closed only when it times out.
     drop(old_session);
-    udp.heard(reader(4001), &shared.metrics);
+    udp.take(&report(3), reader(4001), &shared.metrics);
     assert!(new.heard() && !old.heard());
+    assert_eq!((new.losses(), old.losses()), (vec![3], vec![]));
 }

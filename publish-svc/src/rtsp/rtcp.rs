@@ -1,0 +1,24 @@
+//! RTCP of a reader, whichever way it came.
+//!
+//! Its reports say how it receives (`reception.rs`). BYE (RFC 3550, 6.6) says that its SSRC is used no more, as when it takes another; it is
+//! no TEARDOWN. The RTSP session ends by RTSP, with its connection, or by its timeout, which BYE puts off like all RTCP.
+
+use std::time::{Instant, SystemTime};
+
+use crate::{metrics::Instruments, stream::ReaderEntry};
+
+/// Takes what came; whether it is RTCP.
+pub(super) fn take(bytes: &[u8], reader: &ReaderEntry, metrics: &Instruments) -> bool {
+    let compound = match media::rtcp::parse_compound(bytes) {
+        Ok(compound) => compound,
+        Err(error) => {
+            metrics.malformed_rtcp.inc();
+            tracing::debug!(%error, peer = %reader.peer, "a reader sent what is no RTCP");
+            return false;
+        }
+    };
+    for news in reader.receptions.take(&compound, Instant::now(), SystemTime::now()) {
+        metrics.report(reader.by, &news);
+    }
+    true
+}
