@@ -244,3 +244,6 @@ impl Playback {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

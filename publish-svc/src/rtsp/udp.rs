@@ -190,4 +190,4 @@ fn refuses_offload(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

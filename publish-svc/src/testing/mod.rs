@@ -6,7 +6,9 @@ mod gate;
 mod reader;
 mod source;
 
-pub(crate) use bench::{Bench, PORTS, Sender, by_hand, config, free_ports, lease, leased};
+pub(crate) use bench::{
+    Bench, PATIENCE, PORTS, Sender, by_hand, config, free_ports, lease, leased,
+};
 pub(crate) use carrier::{Carrier, http, masked, post, tunnel_request};
 pub(crate) use gate::Gate;
 pub(crate) use reader::{Item, Reader, mark};

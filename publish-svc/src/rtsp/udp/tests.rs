@@ -29,7 +29,8 @@ impl StreamSource for NoStreams {
     }
 }
 
-fn shared() -> Arc<Shared> {
+/// What connections share, with UDP and no streams.
+pub(in crate::rtsp) fn shared() -> Arc<Shared> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Arc::new(Shared {
         config: RtspConfig::default(),
