@@ -5,7 +5,7 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
 };
-use svc_core::metrics::Metrics;
+use svc_core::metrics::{Metrics, ReasonLabel};
 
 /// Why a publisher was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -89,21 +89,6 @@ impl Drop {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct RefusedLabel {
-    reason: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct SwitchedLabel {
-    reason: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct DropLabel {
-    reason: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -156,9 +141,9 @@ pub(crate) struct Instruments {
     /// Bytes that wait in pacers.
     pub(crate) pacer_bytes: Gauge,
     access_units: Family<KindLabel, Counter>,
-    refused: Family<RefusedLabel, Counter>,
-    switched: Family<SwitchedLabel, Counter>,
-    dropped: Family<DropLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    switched: Family<ReasonLabel, Counter>,
+    dropped: Family<ReasonLabel, Counter>,
 }
 
 impl Instruments {
@@ -208,12 +193,12 @@ impl Instruments {
 
     /// A publisher was refused.
     pub(crate) fn refuse(&self, reason: Refused) {
-        self.refused.get_or_create(&RefusedLabel { reason: reason.label() }).inc();
+        self.refused.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
     }
 
     /// Another publisher goes on with a stream.
     pub(crate) fn switch(&self, reason: Switched) {
-        self.switched.get_or_create(&SwitchedLabel { reason: reason.label() }).inc();
+        self.switched.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
     }
 
     /// The counter of access units of a kind.
@@ -224,7 +209,9 @@ impl Instruments {
     /// Media was not sent on.
     pub(crate) fn drop(&self, reason: Drop, count: u32) {
         if count > 0 {
-            self.dropped.get_or_create(&DropLabel { reason: reason.label() }).inc_by(count.into());
+            self.dropped
+                .get_or_create(&ReasonLabel { reason: reason.label() })
+                .inc_by(count.into());
         }
     }
 }

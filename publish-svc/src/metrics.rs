@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use svc_core::metrics::Metrics;
+use svc_core::metrics::{Metrics, ReasonLabel};
 
 use crate::{
     leg::Counters,
@@ -21,11 +21,6 @@ use crate::{
 
 /// How many counters a stream has that are added up.
 const PER_STREAM: usize = 12;
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {

@@ -32,6 +32,13 @@ struct TaskLabel {
     task: &'static str,
 }
 
+/// The label of what happens for one of several reasons, which the caller holds to a closed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// The reason, in snake case.
+    pub reason: &'static str,
+}
+
 impl TaskPanics {
     /// Logs and counts a panic of the task or call `name`.
     pub fn count(&self, name: &'static str, panic: &Panic) {
