@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -46,15 +46,14 @@ pub(crate) struct News {
 
 /// The receptions of one session's tracks.
 #[derive(Debug, Default)]
-pub(crate) struct Receptions(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
+pub(crate) struct Receptions {
     /// As many as a session can set up at the most.
-    tracks: SmallVec<[Track; 2]>,
-    /// The middle bits of their NTP times, and when they were sent; the newest last.
-    sent: VecDeque<(u32, Instant)>,
+    tracks: Mutex<SmallVec<[Track; 2]>>,
+    sent: Arc<Mutex<SentReports>>,
 }
+
+/// The middle bits of the Sender Reports' NTP times, and when they were sent; the newest last.
+type SentReports = VecDeque<(u32, Instant)>;
 
 #[derive(Debug)]
 struct Track {
@@ -66,15 +65,20 @@ struct Track {
 }
 
 impl Receptions {
+    /// Those of a session in a group, whose Sender Reports are sent to all.
+    pub(crate) fn in_group(group: &Self) -> Self {
+        Self { tracks: Mutex::default(), sent: group.sent.clone() }
+    }
+
     /// The session has one more track.
     pub(crate) fn add_track(&self, index: usize, ssrc: u32, clock_rate: ClockRate) {
         let track = Track { index, ssrc, clock_rate, most_lost: 0, last: None };
-        self.lock().tracks.push(track);
+        lock(&self.tracks).push(track);
     }
 
     /// Sender Reports of all tracks went out, which say `ntp`.
     pub(crate) fn sent(&self, ntp: NtpTime, now: Instant) {
-        let sent = &mut self.lock().sent;
+        let mut sent = lock(&self.sent);
         if sent.len() == SENT_REPORTS {
             sent.pop_front();
         }
@@ -88,8 +92,7 @@ impl Receptions {
         now: Instant,
         at: SystemTime,
     ) -> SmallVec<[News; 2]> {
-        let mut state = self.lock();
-        let State { tracks, sent } = &mut *state;
+        let (mut tracks, sent) = (lock(&self.tracks), lock(&self.sent));
         let news = tracks.iter_mut().filter_map(|track| {
             let mut blocks = compound.iter().rev().flat_map(RtcpPacket::report_blocks);
             let block = blocks.find(|block| block.ssrc == track.ssrc)?;
@@ -116,14 +119,14 @@ impl Receptions {
 
     /// The last of each track that was reported on, in the order of the tracks.
     pub(crate) fn list(&self) -> Vec<Reception> {
-        let mut list: Vec<_> = self.lock().tracks.iter().filter_map(|track| track.last).collect();
+        let mut list: Vec<_> = lock(&self.tracks).iter().filter_map(|track| track.last).collect();
         list.sort_by_key(|reception| reception.track);
         list
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is left of the time since the Sender Report, `delay` in 1/65536 s taken off; `None` where the reader held it longer than that.

@@ -132,7 +132,7 @@ fn only_the_last_sender_reports_are_remembered() {
     for n in 1..=1000 {
         sent(&receptions, n, begin);
     }
-    let state = receptions.lock();
-    assert_eq!(state.sent.len(), SENT_REPORTS);
-    assert_eq!(state.sent.back().unwrap().0, 1000);
+    let sent = lock(&receptions.sent);
+    assert_eq!(sent.len(), SENT_REPORTS);
+    assert_eq!(sent.back().unwrap().0, 1000);
 }

@@ -20,7 +20,7 @@ use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
 use super::{
     Place, Shared,
     closed::Closed,
-    multicast::{Cast, Casting},
+    multicast::{Cast, Casting, Member},
     playback::Playback,
     udp::{Heard, Listening, UdpPorts},
     wire::{Came, Deaf, Inbound, Output, READ_BYTES, Wire},
@@ -72,6 +72,7 @@ struct Session {
     /// The group of a reader by multicast, and while it plays its part in that.
     cast: Option<Arc<Cast>>,
     casting: Option<Casting>,
+    _member: Option<Member>,
 }
 
 /// What the last session of the connection was, for the log.

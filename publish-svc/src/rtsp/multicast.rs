@@ -1,6 +1,7 @@
 //! Readers by multicast: one group per stream and one sender for all its readers, which begins with the first that plays and ends after
-//! the last. A reader's RTSP connection keeps its session. Receivers' reports go to the group and are not listened to: whoever is in the
-//! group may send them, and nothing tells which session they are of.
+//! the last. A reader's RTSP connection keeps its session, and what it reports to the group if it is the only one of its host (`members.rs`).
+
+mod members;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -10,10 +11,18 @@ use std::{
 
 use media::rtsp::{Group, Refusal, Start, TrackTransport};
 use svc_core::config::{MulticastRange, RtspConfig};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
-use super::{Shared, connection::place, playback::Playback, udp::UdpPorts, wire::Output};
+use members::Members;
+
+use super::{
+    Shared,
+    connection::place,
+    playback::Playback,
+    udp::{Ear, UdpPorts},
+    wire::Output,
+};
 use crate::{
     metrics::Counted,
     reception::Receptions,
@@ -22,9 +31,12 @@ use crate::{
     tally::Sent,
 };
 
+pub(super) use members::Member;
+
 /// The groups of the node.
 pub(super) struct Multicast {
     ports: UdpPorts,
+    interface: Ipv4Addr,
     range: MulticastRange,
     port: u16,
     ttl: u8,
@@ -37,6 +49,9 @@ pub(super) struct Cast {
     stream: Arc<PublishedStream>,
     description: Arc<ReaderDescription>,
     address: Ipv4Addr,
+    members: Arc<Members>,
+    /// Ends who listens to it.
+    _gone: DropGuard,
     /// What its sender counts.
     entry: ReaderEntry,
     playing: Mutex<Playing>,
@@ -71,7 +86,7 @@ impl Multicast {
         let ports = UdpPorts::bind(address).map_err(refused)?;
         ports.set_multicast(interface, ttl).map_err(refused)?;
         let (range, port) = (config.multicast, config.multicast_port);
-        Ok(Some(Self { ports, range, port, ttl, casts: Mutex::default() }))
+        Ok(Some(Self { ports, interface, range, port, ttl, casts: Mutex::default() }))
     }
 
     /// Whence it is sent.
@@ -82,7 +97,7 @@ impl Multicast {
     /// The group of a stream; an address of the range where it has none yet.
     pub(super) fn join(
         &self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         stream: &Arc<PublishedStream>,
         description: &Arc<ReaderDescription>,
     ) -> Result<Arc<Cast>, Refusal> {
@@ -94,7 +109,10 @@ impl Multicast {
         let taken = |address: &Ipv4Addr| live.iter().any(|cast| cast.address == *address);
         let free = self.range.addresses().find(|address| !taken(address));
         let address = free.ok_or(Refusal::NotEnoughBandwidth)?;
+        let gone = CancellationToken::new();
         let cast = Arc::new(Cast {
+            members: Arc::default(),
+            _gone: gone.clone().drop_guard(),
             stream: stream.clone(),
             description: description.clone(),
             address,
@@ -112,7 +130,32 @@ impl Multicast {
         });
         casts.retain(|cast| cast.strong_count() > 0);
         casts.push(Arc::downgrade(&cast));
+        for track in 0..description.description.tracks.len() {
+            if let Ok(group) = self.group(&cast, track) {
+                self.listen(shared, &cast, group.port + 1, gone.clone());
+            }
+        }
         Ok(cast)
+    }
+
+    /// Listens to the reports on a track of a group for as long as it is there; without them it plays all the same.
+    fn listen(&self, shared: &Arc<Shared>, cast: &Cast, port: u16, gone: CancellationToken) {
+        let socket = match members::join(cast.address, port, self.interface) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, group = %cast.address, port, "its readers' reports are not heard");
+                return;
+            }
+        };
+        let (members, shared) = (cast.members.clone(), shared.clone());
+        let tasks = shared.tasks.clone();
+        tasks.spawn("rtsp_multicast_rtcp", async move {
+            tokio::select! {
+                () = members.hear(&socket, &shared.metrics) => {}
+                () = gone.cancelled() => {}
+                () = shared.shutdown.draining().cancelled() => {}
+            }
+        });
     }
 
     /// Where a track of the stream goes.
@@ -127,6 +170,16 @@ impl Cast {
     /// What is sent to the group.
     pub(super) fn sent(&self) -> Arc<Sent> {
         self.entry.sent.clone()
+    }
+
+    /// What readers in the group are sent, and what they are told of it.
+    pub(super) fn receptions(&self) -> Receptions {
+        Receptions::in_group(&self.entry.receptions)
+    }
+
+    /// One more session.
+    pub(super) fn add(&self, ear: Ear) -> Member {
+        self.members.add(ear)
     }
 
     /// One more reader plays; the first starts the sender.

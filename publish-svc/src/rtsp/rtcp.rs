@@ -7,18 +7,17 @@ use std::time::{Instant, SystemTime};
 
 use crate::{metrics::Instruments, stream::ReaderEntry};
 
-/// Takes what came; whether it is RTCP.
-pub(super) fn take(bytes: &[u8], reader: &ReaderEntry, metrics: &Instruments) -> bool {
+/// Takes what came; on how many of the session's tracks it reports. `None` if it is no RTCP.
+pub(super) fn take(bytes: &[u8], reader: &ReaderEntry, metrics: &Instruments) -> Option<usize> {
     let compound = match media::rtcp::parse_compound(bytes) {
         Ok(compound) => compound,
         Err(error) => {
             metrics.malformed_rtcp.inc();
             tracing::debug!(%error, peer = %reader.peer, "a reader sent what is no RTCP");
-            return false;
+            return None;
         }
     };
-    for news in reader.receptions.take(&compound, Instant::now(), SystemTime::now()) {
-        metrics.report(reader.by, &news);
-    }
-    true
+    let news = reader.receptions.take(&compound, Instant::now(), SystemTime::now());
+    news.iter().for_each(|news| metrics.report(reader.by, news));
+    Some(news.len())
 }

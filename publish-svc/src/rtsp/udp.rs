@@ -18,7 +18,7 @@ use crate::{metrics::Instruments, stream::ReaderEntry};
 /// How many free ports are tried for an even one with its neighbour free.
 const PAIR_TRIES: usize = 64;
 /// No RTCP datagram is larger.
-const RTCP_BYTES: usize = 2048;
+pub(super) const RTCP_BYTES: usize = 2048;
 
 /// When a reader was last heard of.
 pub(super) type Heard = Arc<Mutex<Instant>>;
@@ -178,7 +178,7 @@ impl UdpPorts {
             tracing::debug!(%from, "RTCP from a stranger");
             return;
         };
-        if rtcp::take(datagram, &ear.reader, metrics) {
+        if rtcp::take(datagram, &ear.reader, metrics).is_some() {
             *ear.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }

@@ -1,15 +1,16 @@
 //! Readers by multicast, on the loopback interface.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
 use media::{
-    rtcp::{RtcpPacket, parse_compound},
+    rtcp::{ReportBlock, RtcpPacket, parse_compound, receiver_report},
     rtp::Header,
 };
 use proto::v1;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rtsp::live;
 use crate::testing::{Reader, Source, config};
@@ -41,7 +42,12 @@ impl Member {
         let group: Ipv4Addr = value("destination=").parse().unwrap();
         let (rtp, rtcp) = value("port=").split_once('-').unwrap();
         let join = |port: &str| {
-            let socket = UdpSocket::bind((group, port.parse().unwrap())).unwrap();
+            // The server listens to RTCP, too.
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            let address = SocketAddr::from((group, port.parse().unwrap()));
+            socket.bind(&address.into()).unwrap();
+            let socket = UdpSocket::from(socket);
             socket.join_multicast_v4(&group, &LOOPBACK).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             socket
@@ -160,5 +166,32 @@ async fn without_a_range_multicast_is_refused() {
     let mut reader = bench.reader("a").await;
     let transport = format!("Transport: {TRANSPORT}\r\n");
     assert_eq!(reader.ask("SETUP", "/trackID=0", &transport).await.status, 461);
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn what_the_only_reader_of_a_host_reports_to_its_group_is_shown() {
+    let mut source = Source::new(1);
+    let (mut bench, _sender) = live(multicast(4), &mut source).await;
+    let mut reader = bench.reader("a").await;
+    let member = Member::join(&set_up(&mut reader, 0).await);
+    assert_eq!(reader.ask("PLAY", "", "").await.status, 200);
+    let compound = parse_compound(&Member::heard(&member.rtcp).await).unwrap();
+    let RtcpPacket::SenderReport(report, _) = compound[0] else { panic!("no report first") };
+    let block = |lost| ReportBlock {
+        ssrc: report.ssrc,
+        cumulative_lost: lost,
+        last_sr: report.ntp.middle_bits(),
+        ..Default::default()
+    };
+    let to = member.rtcp.local_addr().unwrap();
+    let receiver = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    socket2::SockRef::from(&receiver).set_multicast_if_v4(&LOOPBACK).unwrap();
+    receiver.send_to(&receiver_report(1, &[block(3)], "reader"), to).unwrap();
+    let stream = bench.until_asked("a", |stream| !stream.readers[0].receptions.is_empty()).await;
+    let reception = &stream.readers[0].receptions[0];
+    assert_eq!((reception.track, reception.packets_lost), (0, 3));
+    assert!(reception.round_trip_time.is_some(), "it answers what was sent to the group");
+    bench.until_metrics(&["reader_packets_lost_total{transport=\"multicast\"} 3"]).await;
     bench.drain().await;
 }

@@ -160,7 +160,8 @@ impl Island {
             format!("netns add {name}"),
             format!("-n {name} link set lo up"),
             format!("-n {name} link set lo multicast on"),
-            format!("-n {name} route add 239.0.0.0/8 dev lo"),
+            // Otherwise what is sent has no source address.
+            format!("-n {name} route add 239.0.0.0/8 dev lo src 127.0.0.1"),
         ] {
             let mut command = as_root("ip");
             command.args(args.split(' '));
@@ -182,9 +183,8 @@ impl Drop for Island {
     }
 }
 
-#[tokio::test]
-async fn ffmpeg_and_gstreamer_play_by_multicast() {
-    let island = Island::new().await;
+/// A gateway on an island that has groups, with a clip that is published as "cam".
+async fn published_on(island: &Island) -> (Gateway, Running) {
     let gateway = Setup::both()
         .with("rtsp-multicast", "239.255.42.0/24")
         .in_namespace(&island.0, "127.0.0.1")
@@ -193,7 +193,43 @@ async fn ffmpeg_and_gstreamer_play_by_multicast() {
     let mut publisher = island.on("ffmpeg");
     publisher.args(["-v", "error", "-nostdin", "-re", "-i"]).arg(clip("small"));
     publisher.args(["-c", "copy", "-f", "flv", &gateway.rtmp_url("cam")]);
-    let _publisher = Running::start(publisher);
+    (gateway, Running::start(publisher))
+}
+
+#[tokio::test]
+async fn the_only_reader_of_a_host_is_known_by_what_it_reports_to_its_group() {
+    let island = Island::new().await;
+    let (gateway, _publisher) = published_on(&island).await;
+    let metric = async |name: &str| {
+        let mut metrics = island.on("curl");
+        metrics.args(["-sS", &format!("{}/metrics", gateway.publish_http())]);
+        let name = format!("rtmp2rtsp_publish_{name}{{transport=\"multicast\"}} ");
+        let metrics = run(metrics).await;
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u32>().ok())
+    };
+    let url = gateway.rtsp_url("cam") + "?wait=60s";
+    let mut reader = island.on("ffmpeg");
+    reader.args(["-v", "error", "-nostdin", "-rtsp_transport", "udp_multicast", "-i", &url]);
+    reader.args(["-f", "null", "-"]);
+    let mut player = island.on("gst-launch-1.0");
+    player.args(["-q", "rtspsrc", "name=s", "protocols=udp-mcast", &format!("location={url}")]);
+    player.args(["s.", "!", "rtph264depay", "!", "fakesink"]);
+    let mut before = 0;
+    for client in [reader, player] {
+        let client = Running::start(client);
+        before = eventually("it reports", async || {
+            metric("reader_reports_total").await.filter(|&reports| reports > before)
+        })
+        .await;
+        client.kill().await;
+        eventually("it has gone", async || metric("readers").await.filter(|&n| n == 0)).await;
+    }
+}
+
+#[tokio::test]
+async fn ffmpeg_and_gstreamer_play_by_multicast() {
+    let island = Island::new().await;
+    let (gateway, _publisher) = published_on(&island).await;
     let url = gateway.rtsp_url("cam");
     // Whoever comes first waits for the publisher.
     let mut reader = island.on("ffmpeg");

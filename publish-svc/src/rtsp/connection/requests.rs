@@ -12,7 +12,6 @@ use super::{
     waiting::{self, Found, Ready, SetUp},
 };
 use crate::{
-    reception::Receptions,
     rtsp::{
         playback::Playback,
         rtcp,
@@ -119,11 +118,13 @@ impl Connection {
                 connected_at: SystemTime::now(),
                 playing: AtomicBool::new(false),
                 sent: cast.as_ref().map(|cast| cast.sent()).unwrap_or_default(),
-                receptions: Receptions::default(),
+                receptions: cast.as_ref().map(|cast| cast.receptions()).unwrap_or_default(),
             };
             let reader = stream.readers.add(entry);
-            let (playback, listening) = (None, Vec::new());
-            Session { stream, description, reader, playback, listening, cast, casting: None }
+            let ear = Ear { heard: self.heard.clone(), reader: reader.entry() };
+            let _member = cast.as_ref().map(|cast| cast.add(ear));
+            let (playback, listening, casting) = (None, Vec::new(), None);
+            Session { stream, description, reader, playback, listening, cast, casting, _member }
         });
         session.reader.receptions.add_track(index, ssrc, clock_rate);
         if let TrackTransport::Udp { rtcp, .. } = transport {

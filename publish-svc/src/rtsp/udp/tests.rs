@@ -47,14 +47,17 @@ pub(in crate::rtsp) fn shared() -> Arc<Shared> {
 }
 
 /// A reader that was heard of long ago; whether it was heard of since.
-struct Silent(Instant, Heard, Arc<ReaderEntry>);
+pub(in crate::rtsp) struct Silent(Instant, Heard, Arc<ReaderEntry>);
 
 impl Silent {
-    fn new() -> Self {
+    pub(in crate::rtsp) fn new() -> Self {
+        Self::at(reader(4000))
+    }
+    pub(in crate::rtsp) fn at(peer: SocketAddr) -> Self {
         let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
         let entry = ReaderEntry {
             id: 1,
-            peer: reader(4000),
+            peer,
             user_agent: String::new(),
             by: Transport::Udp,
             connected_at: SystemTime::now(),
@@ -65,19 +68,19 @@ impl Silent {
         entry.receptions.add_track(0, 7, ClockRate::VIDEO);
         Self(long_ago, Arc::new(Mutex::new(long_ago)), Arc::new(entry))
     }
-    fn ear(&self) -> Ear {
+    pub(in crate::rtsp) fn ear(&self) -> Ear {
         Ear { heard: self.1.clone(), reader: self.2.clone() }
     }
-    fn heard(&self) -> bool {
+    pub(in crate::rtsp) fn heard(&self) -> bool {
         *self.1.lock().unwrap() != self.0
     }
-    fn losses(&self) -> Vec<i32> {
+    pub(in crate::rtsp) fn losses(&self) -> Vec<i32> {
         self.2.receptions.list().iter().map(|reception| reception.packets_lost).collect()
     }
 }
 
 /// A report of so many packets lost.
-fn report(lost: i32) -> Bytes {
+pub(in crate::rtsp) fn report(lost: i32) -> Bytes {
     let block = ReportBlock { ssrc: 7, cumulative_lost: lost, ..Default::default() };
     receiver_report(1, &[block], "reader")
 }
