@@ -22,6 +22,11 @@ use super::{
     wire::{Inbound, Output, Post, READ_BYTES, Tunnel, Wire},
 };
 
+/// Bytes that the system takes of a connection before it can send them. It would take 4 MiB, which are 16 s of a stream of 2 Mbit/s: too old
+/// when they are sent at last, and so long is a reader that takes nothing not seen to. A window that a link needs is not bounded by this.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT: u32 = 256 << 10;
+
 /// Serves a connection to its end, or gives it to the tunnel that it is half of.
 pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>, place: Place) {
     match Entering::new(socket, peer, shared.clone(), place) {
@@ -56,6 +61,11 @@ impl Entering {
         place: Place,
     ) -> io::Result<Self> {
         socket.set_nodelay(true)?;
+        // Where the system knows no such bound, what waits for a slow reader gets older than it should, no more.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(MAX_UNSENT) {
+            tracing::debug!(%error, "the system's queue is not bounded");
+        }
         let (local, began) = (socket.local_addr()?, Instant::now());
         let (reading, writing) = socket.into_split();
         let input = BytesMut::with_capacity(READ_BYTES);

@@ -146,6 +146,22 @@ async fn a_reader_that_takes_nothing_is_dropped_and_nobody_else_notices() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_reader_that_takes_nothing_is_bounded_in_the_system_as_well() {
+    /// Of the connection's queue: what is there when more is taken, and a batch; and of the system, with a page or two more.
+    const MOST: u32 = (32 + 16 + 1) * PICTURE as u32 + (256 << 10) + (128 << 10);
+    let mut bench = Bench::start(small_ring()).await;
+    let mut film = Film::start(&mut bench).await;
+    let mut stalled = Reader::connect_narrow(bench.addresses.rtsp, "a").await;
+    stalled.play().await;
+    film.show(250).await;
+    let readers = bench.stream("a").await.unwrap().readers;
+    let sent = readers[1].packets_sent * 1200;
+    eprintln!("{sent} of {}", film.packets * 1200);
+    assert!(sent < MOST, "{sent} bytes of {MOST}");
+    bench.drain().await;
+}
+
+#[tokio::test]
 async fn what_is_too_old_for_a_reader_is_skipped_and_said_to_be() {
     let mut config = config();
     // The watcher is sent each picture as the newest; for the other one all but the newest GOP is too old.
