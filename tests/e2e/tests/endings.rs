@@ -9,6 +9,7 @@ use e2e::{
     reader::{Depacketizer, Packet, Reader},
 };
 use media::{codec::MediaKind, rtcp::RtcpPacket};
+use proto::v1::{ReaderDropReason, ReaderTransport};
 
 #[tokio::test]
 async fn sigterm_says_bye_to_readers_ends_the_publisher_and_exits_with_success() {
@@ -86,11 +87,15 @@ async fn a_reader_that_takes_nothing_is_skipped_and_dropped_and_no_other_notices
     let stalled = Reader::play(&url, Transport::Tcp).await.unwrap();
     let read = pictures(&url, Transport::Tcp, 300).await;
     assert!(place(&published.video, &read).is_some(), "other pictures");
-    eventually("the stalled reader is dropped", async || {
+    let counters = eventually("the stalled reader is dropped", async || {
         let stream = streams(&gateway.publish_grpc()).await.into_iter().next()?;
-        stream.readers.is_empty().then_some(())
+        stream.readers.is_empty().then_some(stream.reader_counters.unwrap())
     })
     .await;
+    assert_eq!((counters.readers, counters.dropped_stuck), (2, 1));
+    let dropped = counters.last_dropped.unwrap();
+    assert_eq!(dropped.reason(), ReaderDropReason::Stuck);
+    assert_eq!(dropped.transport(), ReaderTransport::Tcp);
     assert!(gateway.log().contains("the reader takes nothing"), "said why");
     drop(stalled);
 }
