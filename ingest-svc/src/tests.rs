@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use media::{StreamKey, codec::MediaKind};
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use registry::{Engine, MemoryConfig, MemoryEngine};
@@ -18,6 +19,7 @@ use crate::{
 
 mod clock;
 mod late_track;
+mod odd;
 mod offline;
 mod takeover;
 

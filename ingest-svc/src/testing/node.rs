@@ -123,14 +123,20 @@ impl FakeNode {
     }
 
     /// The next RTP packet.
-    pub(crate) async fn next_rtp(&mut self) -> (Header, Bytes) {
+    pub(crate) async fn next_rtp_packet(&mut self) -> Bytes {
         loop {
             if let Received::Rtp(packet) = self.next().await {
-                let header = Header::parse(&packet).unwrap();
-                let payload = packet.slice(header.payload.clone());
-                return (header, payload);
+                return packet;
             }
         }
+    }
+
+    /// The next RTP packet: its header and its payload.
+    pub(crate) async fn next_rtp(&mut self) -> (Header, Bytes) {
+        let packet = self.next_rtp_packet().await;
+        let header = Header::parse(&packet).unwrap();
+        let payload = packet.slice(header.payload.clone());
+        (header, payload)
     }
 
     /// The next Sender Report, with the CNAME beside it and its sender.

@@ -7,7 +7,7 @@ use rml_rtmp::{
     handshake::{Handshake, HandshakeProcessResult, PeerType},
     sessions::{
         ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult,
-        PublishRequestType,
+        PublishRequestType, StreamMetadata,
     },
     time::RtmpTimestamp,
 };
@@ -66,6 +66,12 @@ impl TestPublisher {
     /// Sends an audio tag.
     pub(crate) async fn audio(&mut self, ms: u32, tag: Bytes) {
         let result = self.session.publish_audio_data(tag, RtmpTimestamp::new(ms), false);
+        self.take(vec![result.unwrap()]).await;
+    }
+
+    /// Sends onMetaData.
+    pub(crate) async fn metadata(&mut self, metadata: &StreamMetadata) {
+        let result = self.session.publish_metadata(metadata);
         self.take(vec![result.unwrap()]).await;
     }
 

@@ -95,6 +95,24 @@ fn a_stream_of_one_track_is_announced_after_the_wait_and_again_with_a_late_track
 }
 
 #[test]
+fn sound_that_begins_half_a_minute_late_lies_where_its_stamps_say() {
+    let mut bench = Bench::new();
+    bench.video(0, avc_header(SPS, PPS));
+    for ms in (0..30_000).step_by(500) {
+        bench.video(ms, avc_picture(true, 0, 100, 1));
+        bench.now += Duration::from_millis(500);
+        bench.pipeline.handle_timeout(bench.now);
+    }
+    assert_eq!(bench.pipeline.announcements(), 1);
+    bench.audio(30_000, aac_header());
+    let sound = timestamp(&bench.audio(30_000, aac_frame(100, 1)));
+    assert_eq!(sound.wrapping_sub(AUDIO_ORIGIN), 30_000 * 48);
+    let tracks = bench.pipeline.tracks();
+    assert_eq!((bench.pipeline.announcements(), tracks[0].late, tracks[1].late), (2, false, true));
+    assert_eq!(bench.pipeline.repaired(), Repaired::default());
+}
+
+#[test]
 fn metadata_makes_no_track() {
     let mut bench = Bench::new();
     bench.send(MediaMessageKind::Data, 0, Bytes::from_static(b"\x02\x00\x0aonMetaData\x05"));
