@@ -1,28 +1,17 @@
 //! StreamControl on ingest-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures_util::stream::Stream;
-use media::StreamKey;
-use proto::v1::{self, StreamEvent, stream_control_server::StreamControl};
+use proto::v1::{self, stream_control_server::StreamControl};
 use svc_core::{
     drain::Shutdown,
     error::{ApiError, stream_key},
+    grpc::{WatchResponses, watch_streams},
     tasks::Tasks,
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::{
-    stream::{Arming, StreamStatus},
-    streams::Table,
-};
-
-/// Changes of one stream within this time are told as one.
-const COALESCE: Duration = Duration::from_millis(50);
-/// Events that wait for a slow watcher; then it is waited for, and changes meanwhile become one.
-const MAX_EVENTS: usize = 64;
+use crate::{stream::Arming, streams::Table};
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -108,93 +97,12 @@ impl StreamControl for Control {
         Ok(Response::new(self.list()))
     }
 
-    type WatchStreamsStream =
-        Pin<Box<dyn Stream<Item = Result<v1::WatchStreamsResponse, Status>> + Send>>;
+    type WatchStreamsStream = WatchResponses;
 
     async fn watch_streams(
         &self,
         _request: Request<v1::WatchStreamsRequest>,
     ) -> Result<Response<Self::WatchStreamsStream>, Status> {
-        let (events, receiver) = mpsc::channel(MAX_EVENTS);
-        let (table, shutdown) = (self.table.clone(), self.shutdown.clone());
-        self.tasks.spawn("watch", async move {
-            tokio::select! {
-                () = shutdown.draining().cancelled() => {}
-                // Ends when the caller hangs up.
-                _ = watch(&table, &events) => {}
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(watch_streams(self.table.clone(), &self.tasks, &self.shutdown)))
     }
-}
-
-type Events = mpsc::Sender<Result<v1::WatchStreamsResponse, Status>>;
-
-/// A stream as a watcher saw it last.
-struct Seen {
-    instance: u64,
-    version: u64,
-    status: Arc<StreamStatus>,
-}
-
-/// Tells all streams, then every change, until nobody listens.
-async fn watch(table: &Table, events: &Events) -> Option<()> {
-    let mut changes = table.changes();
-    let mut seen = BTreeMap::new();
-    for status in table.list() {
-        see(&mut seen, &status);
-        tell(events, StreamEvent::Snapshot, Some(&status)).await?;
-    }
-    tell(events, StreamEvent::SnapshotEnd, None).await?;
-    loop {
-        tokio::select! {
-            () = events.closed() => return None,
-            changed = changes.changed() => changed.ok()?,
-        }
-        let now = table.list();
-        tell_removed(&mut seen, &now, events).await?;
-        for status in &now {
-            let event = match seen.get(&status.key) {
-                None => StreamEvent::Added,
-                Some(Seen { version, .. }) if *version != status.version() => StreamEvent::Changed,
-                Some(_) => continue,
-            };
-            see(&mut seen, status);
-            tell(events, event, Some(status)).await?;
-        }
-        tokio::time::sleep(COALESCE).await;
-    }
-}
-
-/// Tells of the streams that are gone, those whose key has come again included.
-async fn tell_removed(
-    seen: &mut BTreeMap<StreamKey, Seen>,
-    now: &[Arc<StreamStatus>],
-    events: &Events,
-) -> Option<()> {
-    let is_there = |seen: &Seen| {
-        now.binary_search_by(|status| status.key.cmp(&seen.status.key))
-            .is_ok_and(|at| now[at].instance == seen.instance)
-    };
-    let gone: Vec<_> = seen.values().filter(|s| !is_there(s)).map(|s| s.status.clone()).collect();
-    for status in gone {
-        seen.remove(&status.key);
-        tell(events, StreamEvent::Removed, Some(&status)).await?;
-    }
-    Some(())
-}
-
-fn see(seen: &mut BTreeMap<StreamKey, Seen>, status: &Arc<StreamStatus>) {
-    let (instance, version) = (status.instance, status.version());
-    seen.insert(status.key.clone(), Seen { instance, version, status: status.clone() });
-}
-
-/// `None` when nobody listens.
-async fn tell(
-    events: &Events,
-    event: StreamEvent,
-    status: Option<&Arc<StreamStatus>>,
-) -> Option<()> {
-    let stream = status.map(|status| status.to_proto());
-    events.send(Ok(v1::WatchStreamsResponse { event: event.into(), stream })).await.ok()
 }

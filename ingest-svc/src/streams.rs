@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use media::{StreamKey, rtmp::PublishRefusal};
 use proto::v1;
 use registry::LostLease;
-use svc_core::error::{ApiError, Kind};
+use svc_core::{
+    error::{ApiError, Kind},
+    grpc::WatchedStreams,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info_span;
 
@@ -109,11 +112,6 @@ impl Table {
     /// All streams, in the order of their keys.
     pub(crate) fn list(&self) -> Vec<Arc<StreamStatus>> {
         self.lock().values().map(|entered| entered.status.clone()).collect()
-    }
-
-    /// Tells of changes in [`list`](Self::list) or in any stream.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
     }
 
     /// Tells a stream that its lease is lost.
@@ -242,6 +240,30 @@ impl PublisherSink for Table {
             self.context.metrics.refuse(refusal.reason);
             refusal.publisher.refuse(refusal.how, &refusal.text).await;
         }
+    }
+}
+
+impl WatchedStreams for Table {
+    type Stream = StreamStatus;
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn list(&self) -> Vec<Arc<StreamStatus>> {
+        self.list()
+    }
+
+    fn key(status: &StreamStatus) -> &StreamKey {
+        &status.key
+    }
+
+    fn version(status: &StreamStatus) -> u64 {
+        status.version()
+    }
+
+    fn to_proto(&self, status: &StreamStatus) -> v1::Stream {
+        status.to_proto()
     }
 }
 

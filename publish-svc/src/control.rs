@@ -1,26 +1,22 @@
 //! StreamControl on publish-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
-    pin::Pin,
     sync::{Arc, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use futures_util::stream::Stream;
 use media::{StreamKey, sdp::SessionDescription};
-use proto::v1::{self, StreamEvent, stream_control_server::StreamControl};
+use proto::v1::{self, stream_control_server::StreamControl};
 use registry::{Lease, LeaseFields, LeaseId, LeaseKeeper};
 use svc_core::{
     config::RingConfig,
     drain::Shutdown,
     error::{ApiError, Kind, PORT_IN_USE, stream_key},
+    grpc::{WatchResponses, watch_streams},
     tasks::Tasks,
     telemetry,
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -30,10 +26,6 @@ use crate::{
     streams::{Entry, Started, Streams},
 };
 
-/// Changes within this time are told as one.
-const COALESCE: Duration = Duration::from_millis(50);
-/// Events that wait for a slow watcher; then it is waited for, and changes meanwhile become one.
-const MAX_EVENTS: usize = 64;
 /// Ports that other programs may hold, one after the other, before a start by hand gives up.
 const MAX_REJECTED: usize = 16;
 
@@ -373,69 +365,15 @@ impl StreamControl for Control {
         Ok(Response::new(v1::ListStreamsResponse { streams }))
     }
 
-    type WatchStreamsStream =
-        Pin<Box<dyn Stream<Item = Result<v1::WatchStreamsResponse, Status>> + Send>>;
+    type WatchStreamsStream = WatchResponses;
 
     async fn watch_streams(
         &self,
         _request: Request<v1::WatchStreamsRequest>,
     ) -> Result<Response<Self::WatchStreamsStream>, Status> {
-        let (events, receiver) = mpsc::channel(MAX_EVENTS);
-        let (streams, shutdown) = (self.context.streams.clone(), self.context.shutdown.clone());
-        self.context.tasks.spawn("watch", async move {
-            tokio::select! {
-                () = shutdown.draining().cancelled() => {}
-                // Ends when the caller hangs up.
-                _ = watch(&streams, &events) => {}
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let Context { streams, tasks, shutdown, .. } = &*self.context;
+        Ok(Response::new(watch_streams(streams.clone(), tasks, shutdown)))
     }
-}
-
-type Events = mpsc::Sender<Result<v1::WatchStreamsResponse, Status>>;
-
-/// Tells all streams, then every change, until nobody listens.
-async fn watch(streams: &Streams, events: &Events) -> Option<()> {
-    let mut changes = streams.changes.subscribe();
-    let mut seen: BTreeMap<StreamKey, (u64, Arc<Entry>)> = BTreeMap::new();
-    for entry in streams.list() {
-        // Before the stream is looked at: what changes while the watcher is waited for is told later.
-        let revision = entry.status.revision();
-        tell(events, StreamEvent::Snapshot, Some(streams.to_proto(&entry))).await?;
-        seen.insert(entry.published.key.clone(), (revision, entry));
-    }
-    tell(events, StreamEvent::SnapshotEnd, None).await?;
-    loop {
-        tokio::select! {
-            () = events.closed() => return None,
-            changed = changes.changed() => changed.ok()?,
-        }
-        let now = streams.list();
-        let gone = |old: &Arc<Entry>| !now.iter().any(|entry| Arc::ptr_eq(entry, old));
-        let removed: Vec<_> =
-            seen.values().filter(|(_, old)| gone(old)).map(|(_, old)| old.clone()).collect();
-        for old in removed {
-            seen.remove(&old.published.key);
-            tell(events, StreamEvent::Removed, Some(streams.to_proto(&old))).await?;
-        }
-        for entry in now {
-            let revision = entry.status.revision();
-            let event = match seen.get(&entry.published.key) {
-                None => StreamEvent::Added,
-                Some((before, _)) if *before != revision => StreamEvent::Changed,
-                Some(_) => continue,
-            };
-            tell(events, event, Some(streams.to_proto(&entry))).await?;
-            seen.insert(entry.published.key.clone(), (revision, entry));
-        }
-        tokio::time::sleep(COALESCE).await;
-    }
-}
-
-async fn tell(events: &Events, event: StreamEvent, stream: Option<v1::Stream>) -> Option<()> {
-    let response = v1::WatchStreamsResponse { event: event.into(), stream };
-    events.send(Ok(response)).await.ok()
 }
 
 #[cfg(test)]

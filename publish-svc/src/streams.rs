@@ -11,7 +11,7 @@ use media::{StreamKey, sdp::SessionDescription};
 use prometheus_client::metrics::gauge::Gauge;
 use proto::v1;
 use registry::Lease;
-use svc_core::error::ApiError;
+use svc_core::{error::ApiError, grpc::WatchedStreams};
 use tokio::sync::watch;
 
 use crate::{
@@ -153,5 +153,29 @@ impl StreamSource for Streams {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+}
+
+impl WatchedStreams for Streams {
+    type Stream = Entry;
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn list(&self) -> Vec<Arc<Entry>> {
+        self.list()
+    }
+
+    fn key(entry: &Entry) -> &StreamKey {
+        &entry.published.key
+    }
+
+    fn version(entry: &Entry) -> u64 {
+        entry.status.revision()
+    }
+
+    fn to_proto(&self, entry: &Entry) -> v1::Stream {
+        self.to_proto(entry)
     }
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod channel;
 mod trace_context;
+mod watch;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,6 +16,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use channel::{Channel, channel};
+pub use watch::{WatchResponses, WatchedStreams, watch_streams};
 
 use crate::{drain::Shutdown, metrics::Metrics};
 
