@@ -7,6 +7,9 @@
 //! | Live | stays | → Held |
 //! | Held | → Live | stays |
 
+mod reports;
+mod timeline;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -17,17 +20,15 @@ use std::{
 use bytes::Bytes;
 use media::{
     NtpTime,
-    rtcp::{self, ClockMapping, RtcpPacket, SenderReport},
-    rtp::{
-        AccessUnitAssembler, AssembledAccessUnit, Header, Ordered, ReceivedPacket, ReorderBuffer,
-    },
+    rtcp::SenderReport,
+    rtp::{AccessUnitAssembler, Header, Ordered, ReceivedPacket, ReorderBuffer},
     sdp::SessionDescription,
 };
 
 use super::{
     Counters,
     demux::Demux,
-    output::{Resume, StreamOutput, TrackOutput, nanos},
+    output::{StreamOutput, TrackOutput, nanos},
 };
 use crate::ring::RingUnit;
 
@@ -260,58 +261,6 @@ impl Intake {
         }
     }
 
-    /// Takes a datagram that came on the RTCP port.
-    pub(crate) fn handle_rtcp(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
-        let Ok(packets) = rtcp::parse_compound(datagram) else {
-            Counters::add(&self.counters.malformed, 1);
-            return;
-        };
-        for packet in packets {
-            match packet {
-                RtcpPacket::SenderReport(report, _) => {
-                    self.handle_sender_report(source, report, now);
-                }
-                RtcpPacket::Bye(sources) => {
-                    let room = MAX_BYES.saturating_sub(self.byes.len());
-                    self.byes.extend(sources.into_iter().take(room).map(|ssrc| (source, ssrc)));
-                }
-                RtcpPacket::ReceiverReport(..)
-                | RtcpPacket::Cname(..)
-                | RtcpPacket::Nack(..)
-                | RtcpPacket::Other(_) => {}
-            }
-        }
-    }
-
-    fn handle_sender_report(&mut self, source: SocketAddr, report: SenderReport, now: Now) {
-        let Some(track) = self.demux.rtcp(source, report.ssrc) else {
-            if self.early_reports.len() == EARLY_REPORTS {
-                self.early_reports.pop_front();
-            }
-            self.early_reports.push_back((source, report, now.instant));
-            return;
-        };
-        self.reports_due.get_or_insert(now.instant + REPORT_INTERVAL);
-        self.inputs[track].report = Some((report, now.instant));
-        if !self.inputs[track].begins {
-            self.map_clock_by_report(track, &report);
-        }
-    }
-
-    fn handle_byes(&mut self) {
-        if self.byes.is_empty() {
-            return;
-        }
-        for (source, ssrc) in std::mem::take(&mut self.byes) {
-            if let Some(track) = self.demux.rtcp(source, ssrc) {
-                self.demux.release(track);
-            }
-        }
-        if self.demux.last_packet().is_none() {
-            self.hold();
-        }
-    }
-
     /// Does what is due; called after each batch of datagrams, and at [`Self::deadline`].
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         for track in 0..self.inputs.len() {
@@ -353,35 +302,6 @@ impl Intake {
         std::mem::take(&mut self.changes)
     }
 
-    /// Receiver Reports that are due, and where they go.
-    pub(crate) fn take_reports(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
-        if self.reports_due.is_none_or(|due| due > now) {
-            return Vec::new();
-        }
-        self.reports_due = Some(now + REPORT_INTERVAL);
-        let mut blocks: Vec<(SocketAddr, Vec<rtcp::ReportBlock>)> = Vec::new();
-        for (track, input) in self.inputs.iter_mut().enumerate() {
-            let (Some(ssrc), Some(to), Some((report, at))) =
-                (self.demux.ssrc(track), self.demux.rtcp_source(track), input.report)
-            else {
-                continue;
-            };
-            let Some(mut block) = input.reorder.report_block(ssrc) else { continue };
-            block.last_sr = report.ntp.middle_bits();
-            block.delay_since_last_sr = delay(now.saturating_duration_since(at));
-            match blocks.iter_mut().find(|(address, _)| *address == to) {
-                Some((_, blocks)) => blocks.push(block),
-                None => blocks.push((to, vec![block])),
-            }
-        }
-        blocks
-            .into_iter()
-            .map(|(to, blocks)| {
-                (to, rtcp::receiver_report(self.config.report_ssrc, &blocks, cname))
-            })
-            .collect()
-    }
-
     fn drain(&mut self, track: usize, now: Now) {
         while let Some(ordered) = self.inputs[track].reorder.poll(now.instant) {
             let restarted = matches!(ordered, Ordered::Restarted);
@@ -417,48 +337,6 @@ impl Intake {
         }
     }
 
-    /// Puts the first access unit of a timeline behind what was output, and on the wall clock.
-    fn begin_timeline(&mut self, track: usize, unit: &AssembledAccessUnit, now: Now) {
-        let output = &mut self.output.tracks[track];
-        let report = self.inputs[track].report.map(|(report, _)| report);
-        let ntp = match report {
-            Some(report) => ClockMapping {
-                ntp: report.ntp,
-                rtp_timestamp: report.rtp_timestamp,
-                clock_rate: output.clock_rate(),
-            }
-            .ntp_at(unit.timestamp),
-            None => now.ntp_of(unit.received_at),
-        };
-        let resume = Resume { timestamp: unit.timestamp, at: unit.received_at, ntp };
-        let shift = match (report, self.shift) {
-            (Some(_), Some(shift)) => shift,
-            (Some(_), None) => *self.shift.insert(output.shift_to_resume(&resume)),
-            (None, _) => output.shift_to_resume(&resume),
-        };
-        if output.has_begun() {
-            output.resume(&resume, shift);
-        }
-        output.clock = Some(ClockMapping {
-            ntp: ntp.offset_by_nanos(shift),
-            rtp_timestamp: output.map_timestamp(unit.timestamp),
-            clock_rate: output.clock_rate(),
-        });
-        self.changes.clocks = true;
-    }
-
-    fn map_clock_by_report(&mut self, track: usize, report: &SenderReport) {
-        let output = &mut self.output.tracks[track];
-        let rtp_timestamp = output.map_timestamp(report.rtp_timestamp);
-        let shift = *self.shift.get_or_insert_with(|| output.shift_at(rtp_timestamp, report.ntp));
-        output.clock = Some(ClockMapping {
-            ntp: report.ntp.offset_by_nanos(shift),
-            rtp_timestamp,
-            clock_rate: output.clock_rate(),
-        });
-        self.changes.clocks = true;
-    }
-
     fn count(&mut self, track: usize) {
         let input = &mut self.inputs[track];
         let (lost, discarded) = (input.reorder.lost(), input.reorder.discarded());
@@ -468,11 +346,6 @@ impl Intake {
         Counters::add(&self.counters.oversized, oversized.wrapping_sub(input.oversized));
         (input.lost, input.discarded, input.oversized) = (lost, discarded, oversized);
     }
-}
-
-/// DLSR (RFC 3550, 6.4.1): 1/65536 s.
-fn delay(since: Duration) -> u32 {
-    u32::try_from((since.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

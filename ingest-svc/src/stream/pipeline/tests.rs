@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use media::{ClockRate, NtpTime, rtp::Header};
 
 use super::*;

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use media::{codec::CodecConfig, rtcp::ReportBlock, sdp::TrackDescription};
+use media::{
+    codec::CodecConfig,
+    rtcp::{self, ReportBlock, RtcpPacket},
+    sdp::TrackDescription,
+};
 
 use super::*;
 use crate::testing::{PPS, SPS, Source, Track, aac_config, ntp};
