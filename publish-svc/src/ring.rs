@@ -273,6 +273,18 @@ impl Ring {
         }
     }
 
+    /// Completes when [`Self::first_packet`] of each of these tracks is known. Cancel safe.
+    pub(crate) async fn first_packets(&self, cursor: Cursor, tracks: &[usize]) {
+        loop {
+            // Taken first, so that no push in between is slept through.
+            let seen = self.live_edge();
+            if tracks.iter().all(|&track| self.first_packet(cursor, track).1.is_some()) {
+                return;
+            }
+            self.wait(seen).await;
+        }
+    }
+
     /// Bytes of packets held now.
     #[cfg(test)]
     fn bytes(&self) -> usize {

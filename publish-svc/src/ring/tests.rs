@@ -180,6 +180,25 @@ fn the_first_packet_is_not_known_before_the_keyframe_that_a_reader_waits_for() {
     assert_eq!(ring.first_packet(cursor, 1), (Some(10), None));
 }
 
+#[tokio::test]
+async fn the_first_packets_of_all_tracks_are_waited_for() {
+    let ring = Arc::new(ring(1 << 20, LONG));
+    let mut feed = Feed::new();
+    feed.push(&ring, "avK");
+    let cursor = ring.last_keyframe().unwrap();
+    ring.first_packets(cursor, &[0]).await;
+    let waiting = tokio::spawn({
+        let ring = ring.clone();
+        async move { ring.first_packets(cursor, &[0, 1]).await }
+    });
+    feed.push(&ring, "v");
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "there is no sound behind the keyframe");
+    feed.push(&ring, "a");
+    waiting.await.unwrap();
+    assert_eq!(ring.first_packet(cursor, 1), (Some(8), Some(4)));
+}
+
 #[test]
 fn a_reader_at_the_live_edge_starts_at_the_first_keyframe_that_comes() {
     let ring = ring(1 << 20, LONG);

@@ -14,6 +14,10 @@ use crate::{
     stream::{PublishedStream, ReaderDescription},
 };
 
+/// How long PLAY waits for a track of which nothing has come behind the keyframe, so that RTP-Info is whole: `retina` refuses a session in
+/// which a track has no `rtptime`. The longest frame of sound that is carried lasts 120 ms (Opus); a track that is silent costs no more.
+const FIRST_PACKETS: Duration = Duration::from_millis(200);
+
 /// A request that waits.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = Ready> + Send>>;
 
@@ -55,7 +59,14 @@ pub(super) fn play(
     tracks: Vec<(usize, TrackTransport)>,
     start: Start,
 ) -> Waiting {
-    Box::pin(async move { Ready::Play(tracks, place(&shared, &stream, start).await) })
+    Box::pin(async move {
+        let cursor = place(&shared, &stream, start).await;
+        let indices: Vec<_> = tracks.iter().map(|&(index, _)| index).collect();
+        let known = stream.ring.first_packets(cursor, &indices);
+        // What is silent is played without.
+        let _ = tokio::time::timeout(FIRST_PACKETS, known).await;
+        Ready::Play(tracks, cursor)
+    })
 }
 
 /// The stream with its description, which is waited for while the stream is starting; for the stream itself so long as `wait` says.
