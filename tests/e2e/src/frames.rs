@@ -41,7 +41,8 @@ pub enum Filter {
 }
 
 impl Filter {
-    fn name(self) -> &'static str {
+    /// What FFmpeg calls them.
+    pub fn name(self) -> &'static str {
         match self {
             Self::H264 => "h264_mp4toannexb,filter_units=remove_types=7-9",
             Self::Hevc => "hevc_mp4toannexb,filter_units=remove_types=32-35",
@@ -60,8 +61,13 @@ pub async fn of_clip(clip: &Path) -> Frames {
 
 /// All access units of a file, as the newest ffmpeg sees them.
 pub async fn of_clip_in(clip: &Path, filter: Filter) -> Frames {
+    of_clip_again(clip, filter, 0).await
+}
+
+/// The same of a file that is read so many times more: ffmpeg leaves out what begins before the end of the time before.
+pub async fn of_clip_again(clip: &Path, filter: Filter, more: u32) -> Frames {
     let mut command = newest_ffmpeg();
-    command.arg("-i").arg(clip);
+    command.args(["-stream_loop", &more.to_string(), "-i"]).arg(clip);
     Reading::start(command, filter, None).frames().await
 }
 
@@ -96,7 +102,8 @@ impl Reading {
         Self::start(command, Filter::H264, Some(seconds))
     }
 
-    fn start(mut command: Command, filter: Filter, seconds: Option<u32>) -> Self {
+    /// Reads with a command that has all options up to its `-i`, and may have outputs of its own.
+    pub fn start(mut command: Command, filter: Filter, seconds: Option<u32>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let limit: Vec<_> = seconds.iter().flat_map(|s| ["-t".to_owned(), s.to_string()]).collect();
         let copy = ["-c", "copy", "-f", "framehash", "-hash", "md5"];
@@ -115,9 +122,21 @@ impl Reading {
 
     /// Waits for the end.
     pub async fn frames(self) -> Frames {
-        self.running.success().await;
+        let Self { running, directory } = self;
+        running.success().await;
+        Self::read(&directory)
+    }
+
+    /// Waits for the end, at which ffmpeg has not said a word.
+    pub async fn silent_frames(self) -> Frames {
+        let Self { running, directory } = self;
+        running.silent_success().await;
+        Self::read(&directory)
+    }
+
+    fn read(directory: &tempfile::TempDir) -> Frames {
         let read = |name: &str| {
-            let text = std::fs::read_to_string(self.directory.path().join(name));
+            let text = std::fs::read_to_string(directory.path().join(name));
             parse(&text.expect("hashes"))
         };
         Frames { video: read("video"), audio: read("audio") }

@@ -10,10 +10,13 @@ pub mod control;
 pub mod follow;
 pub mod frames;
 pub mod interop;
+pub mod island;
 pub mod process;
 pub mod programmes;
 pub mod reader;
+pub mod readers;
 pub mod tags;
+pub mod websocket;
 
 use std::time::Duration;
 

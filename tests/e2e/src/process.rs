@@ -209,7 +209,12 @@ impl Gateway {
 
     /// Where a stream is played from.
     pub fn rtsp_url(&self, key: &str) -> String {
-        format!("rtsp://{}/{key}", self.between("rtsp://", '/'))
+        format!("rtsp://{}/{key}", self.rtsp())
+    }
+
+    /// The RTSP port.
+    pub fn rtsp(&self) -> SocketAddr {
+        self.between("rtsp://", '/').parse().expect("an address")
     }
 
     /// gRPC of ingest-svc.

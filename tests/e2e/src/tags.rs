@@ -54,10 +54,16 @@ pub fn of_flv(file: &Bytes) -> Vec<Tag> {
 
 /// The tags that the newest ffmpeg would publish of a clip.
 pub async fn of_clip(clip: &Path) -> Vec<Tag> {
+    of_clip_again(clip, 0).await
+}
+
+/// The same of a clip that it reads so many times more.
+pub async fn of_clip_again(clip: &Path, more: u32) -> Vec<Tag> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("clip.flv");
     let mut command = newest_ffmpeg();
-    command.arg("-i").arg(clip).args(["-c", "copy", "-f", "flv"]).arg(&path);
+    command.args(["-stream_loop", &more.to_string(), "-i"]).arg(clip);
+    command.args(["-c", "copy", "-f", "flv"]).arg(&path);
     run(command).await;
     of_flv(&Bytes::from(std::fs::read(&path).expect("an FLV file")))
 }

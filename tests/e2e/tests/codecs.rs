@@ -6,9 +6,8 @@ use e2e::{
     clips::{clip, place},
     control::until_live,
     frames::{self, Frame, Frames, Reading, time_difference},
-    interop::{Outcome, record},
     process::{Gateway, Setup},
-    programmes::{LEGACY, NEWEST, PROGRAMMES, Programme},
+    programmes::{PROGRAMMES, Programme},
     tags,
 };
 use futures_util::future::join_all;
@@ -29,10 +28,6 @@ async fn the_newest_ffmpeg_reads_every_codec_bit_for_bit_and_at_its_times_over_t
         let publisher = newest_publishes(&clip, &gateway.rtmp_url(programme.clip), &[], &[]);
         let reading = read_to_the_end(&gateway, programme.clip, programme, published);
         let ((), _) = tokio::join!(reading, publisher.success());
-        for transport in [Transport::Tcp, Transport::Udp] {
-            record(NEWEST, programme.video, NEWEST, transport, Outcome::Exact);
-            record(NEWEST, programme.audio, NEWEST, transport, Outcome::Exact);
-        }
     });
     join_all(cells).await;
 }
@@ -47,9 +42,6 @@ async fn hevc_of_codec_id_12_is_read_bit_for_bit() {
     let publisher = tokio::spawn(tags::publish(gateway.rtmp(), "legacy", tags));
     read_to_the_end(&gateway, "legacy", programme, published).await;
     publisher.await.unwrap().unwrap();
-    for transport in [Transport::Tcp, Transport::Udp] {
-        record(LEGACY, "hevc", NEWEST, transport, Outcome::Exact);
-    }
 }
 
 #[tokio::test]

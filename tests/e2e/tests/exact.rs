@@ -6,7 +6,6 @@ use e2e::{
     control::{streams, until_live},
     eventually,
     frames::{self, Frame, Frames, Reading, time_difference},
-    interop::{Outcome, record},
     process::Setup,
 };
 
@@ -39,9 +38,6 @@ async fn twenty_seconds_are_read_bit_for_bit_and_at_their_times_over_tcp_and_udp
     publisher.success().await;
     for (transport, reading) in [(Transport::Tcp, tcp), (Transport::Udp, udp)] {
         compare(transport.name(), &published, &reading.frames().await);
-        for codec in ["h264", "aac"] {
-            record(Publisher::Ffmpeg.name(), codec, "ffmpeg 5.1", transport, Outcome::Exact);
-        }
     }
     let decoded = decoding.output().await;
     assert!(decoded.status.success());

@@ -7,8 +7,10 @@ use e2e::{
     clients::{Running, Transport, newest_ffmpeg, rtsp_input},
     control::{streams, until_live},
     eventually,
-    interop::{Outcome, record},
+    interop::{Cell, Outcome, record},
     process::Setup,
+    programmes::NEWEST,
+    readers::Via,
 };
 use proto::v1::Codec;
 use tokio::{
@@ -140,12 +142,19 @@ async fn obs_publishes_and_comes_back_by_itself_in_the_same_sessions() {
     publisher = obs(home.path(), &display);
     for (transport, decoding) in decoding {
         match transport {
-            Transport::Tcp => decoding.silent_success().await,
+            Transport::Tcp => drop(decoding.silent_success().await),
             // ffmpeg has lines for UDP ports that are taken.
             Transport::Udp => drop(decoding.success().await),
         }
         for codec in ["h264", "aac"] {
-            record(NAME, codec, "FFmpeg 9", transport, Outcome::Decoded);
+            record(&Cell {
+                publisher: NAME,
+                codec,
+                reader: NEWEST,
+                way: Via::from(transport).name(),
+                outcome: Outcome::Decoded,
+                seconds: 14,
+            });
         }
     }
     assert!(publisher.try_wait().expect("OBS").is_none(), "OBS gave up");

@@ -1,15 +1,14 @@
 //! Readers with special wishes: through HTTP, through a WebSocket, before their publisher, at the live edge, by
 //! multicast.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use bytes::{Buf as _, BytesMut};
 use e2e::{
-    clients::{Publisher, Running, as_root, ffmpeg, run},
+    clients::{Publisher, Running, ffmpeg, run},
     clips::{clip, place},
     control::{streams, until_live},
     eventually,
     frames::{self, Frame, Reading},
+    island::Island,
     process::{Gateway, Setup},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -147,47 +146,11 @@ async fn ffmpeg_may_come_before_the_publisher_and_start_at_the_live_edge() {
     assert!(output.status.success() && printed.is_empty(), "{printed}");
 }
 
-/// A network namespace of its own whose multicast goes to its loopback interface; taken down when dropped.
-struct Island(String);
-
-impl Island {
-    async fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let made = MADE.fetch_add(1, Ordering::Relaxed);
-        let island = Self(format!("r2r-m-{}x{made}", std::process::id()));
-        let name = &island.0;
-        for args in [
-            format!("netns add {name}"),
-            format!("-n {name} link set lo up"),
-            format!("-n {name} link set lo multicast on"),
-            // Otherwise what is sent has no source address.
-            format!("-n {name} route add 239.0.0.0/8 dev lo src 127.0.0.1"),
-        ] {
-            let mut command = as_root("ip");
-            command.args(args.split(' '));
-            run(command).await;
-        }
-        island
-    }
-
-    fn on(&self, program: &str) -> Command {
-        let mut command = as_root("ip");
-        command.args(["netns", "exec", &self.0, program]);
-        command
-    }
-}
-
-impl Drop for Island {
-    fn drop(&mut self) {
-        let _ = as_root("ip").as_std_mut().args(["netns", "delete", &self.0]).status();
-    }
-}
-
 /// A gateway on an island that has groups, with a clip that is published as "cam".
 async fn published_on(island: &Island) -> (Gateway, Running) {
     let gateway = Setup::both()
         .with("rtsp-multicast", "239.255.42.0/24")
-        .in_namespace(&island.0, "127.0.0.1")
+        .in_namespace(island.name(), "127.0.0.1")
         .start()
         .await;
     let mut publisher = island.on("ffmpeg");
