@@ -138,8 +138,7 @@ pub const READERS: &[Reader] = &[
                 codecs: SOUND,
                 why: "Debian's mplayer (1.5+svn38408) plays no sound of any RTSP server that sends RTCP reports: it appends FFmpeg's side data (the \
                       reported time, 29 bytes) to each packet, so that AAC fails by `Multiple frames in a packet` and `channel element 3.4 is not \
-                      allocated`, MP3 by `Header missing`, and AC-3 by `lavc_audio: error`, from GStreamer's RTSP server as from this one. It is run \
-                      with `-nosound`; its decoders pass over what follows a picture.",
+                      allocated`, and MP3 by `Header missing`, from GStreamer's RTSP server as from this one. It is run with `-nosound`; its decoders pass over what follows a picture.",
             },
         ],
         read: |cell| players::mplayer(cell).boxed(),
