@@ -1,7 +1,7 @@
 //! The handshake (5.2), simple and complex (with digests, as Flash Player 9 introduced it), over
-//! `rml_rtmp`, which answers in the form in which the peer asks and does not verify C2.
+//! `rml_rtmp`, which answers in the form in which the peer asks and does not verify C2 or S2.
 //!
-//! S1 and S2 hold random bytes that `rml_rtmp` draws itself: the one random source in this crate.
+//! What we say holds random bytes that `rml_rtmp` draws itself: the one random source in this crate.
 //! Nothing that the session does depends on them.
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -9,20 +9,22 @@ use rml_rtmp::handshake::{Handshake as Exchange, HandshakeProcessResult, PeerTyp
 
 use super::RtmpError;
 
-/// C0, C1 and C2: all that a peer sends before its first chunk, and so the most that is buffered.
+/// C0, C1 and C2, or S0, S1 and S2: all that a peer sends before its first chunk, and so the most that
+/// is buffered.
 pub(super) const HANDSHAKE_BYTES: usize = 1 + 1536 + 1536;
 
 /// The version of plain RTMP (5.2.2).
 const VERSION: u8 = 3;
 
-/// The server side of the handshake.
+/// One side of the handshake.
 pub(super) struct Handshake {
     exchange: Exchange,
     taken: usize,
 }
 
 impl Handshake {
-    pub(super) fn new() -> Self {
+    /// The server's side, which waits for C0 and C1.
+    pub(super) fn server() -> Self {
         Self { exchange: Exchange::new(PeerType::Server), taken: 0 }
     }
 

@@ -12,7 +12,7 @@ use super::{
 /// Messages of one aggregate. Flash Media Live Encoder puts some tens into one.
 pub(super) const MAX_AGGREGATED: usize = 1024;
 
-/// A message, understood as far as this server needs.
+/// A message, understood as far as our two sides need.
 #[derive(Debug, PartialEq)]
 pub(super) enum Incoming {
     SetChunkSize(u32),
@@ -23,13 +23,49 @@ pub(super) enum Incoming {
     PingRequest {
         timestamp_ms: u32,
     },
+    StreamEof {
+        stream_id: u32,
+    },
     Command(Command),
-    Audio(Message),
-    Video(Message),
-    Data(Message),
+    Media(MediaMessage),
     Aggregate(Message),
     /// Acknowledgements, peer bandwidth, ping responses, shared objects, and whatever is unknown.
     Nothing,
+}
+
+/// One message of media, in the order in which its last chunk came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MediaMessage {
+    /// What it is.
+    pub kind: MediaMessageKind,
+    /// RTMP timestamp: milliseconds, modulo 2^32.
+    pub timestamp_ms: u32,
+    /// The FLV tag body (audio, video; never empty) or AMF0 values (data).
+    pub payload: Bytes,
+}
+
+/// The kind of a media message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum MediaMessageKind {
+    /// Type 8.
+    Audio,
+    /// Type 9.
+    Video,
+    /// Type 18 (and 15 without its prefix byte): `@setDataFrame`, `onMetaData`, cue points.
+    Data,
+}
+
+impl MediaMessage {
+    /// A message of type 8, 9 or 18; others are none.
+    fn of(Message { type_id, timestamp_ms, payload, .. }: Message) -> Option<Self> {
+        let kind = match type_id {
+            8 => MediaMessageKind::Audio,
+            9 => MediaMessageKind::Video,
+            18 => MediaMessageKind::Data,
+            _ => return None,
+        };
+        Some(Self { kind, timestamp_ms, payload })
+    }
 }
 
 /// A command message (7.2).
@@ -55,27 +91,32 @@ pub(super) fn parse(mut message: Message, at: u64) -> Result<Incoming, RtmpError
         2 => number.map_or(Incoming::Nothing, |id| Incoming::Abort { chunk_stream_id: id }),
         4 => parse_user_control(&message.payload),
         5 => number.map_or(Incoming::Nothing, Incoming::WindowAckSize),
-        8 => Incoming::Audio(message),
-        9 => Incoming::Video(message),
+        8 | 9 | 18 => media(message),
         15 | 17 => {
             // "AMF3" messages are AMF0 behind one byte of 0, which some encoders leave out.
             if message.payload.first() == Some(&0) {
                 message.payload.advance(1);
             }
             match message.type_id {
-                15 => Incoming::Data(message),
+                15 => media(Message { type_id: 18, ..message }),
                 _ => parse_command(message, at)?,
             }
         }
-        18 => Incoming::Data(message),
         20 => parse_command(message, at)?,
         22 => Incoming::Aggregate(message),
         _ => Incoming::Nothing,
     })
 }
 
+fn media(message: Message) -> Incoming {
+    MediaMessage::of(message).map_or(Incoming::Nothing, Incoming::Media)
+}
+
 fn parse_user_control(payload: &[u8]) -> Incoming {
     match *payload {
+        [0, 1, a, b, c, d, ..] => {
+            Incoming::StreamEof { stream_id: u32::from_be_bytes([a, b, c, d]) }
+        }
         [0, 6, a, b, c, d, ..] => {
             Incoming::PingRequest { timestamp_ms: u32::from_be_bytes([a, b, c, d]) }
         }
@@ -97,13 +138,14 @@ fn parse_command(message: Message, at: u64) -> Result<Incoming, RtmpError> {
 }
 
 /// Splits an aggregate into its messages: FLV tags with their back pointers. The first one has the
-/// aggregate's own timestamp, the others keep their distance to it.
-pub(super) fn split_aggregate(aggregate: Message, at: u64) -> Result<Vec<Message>, RtmpError> {
-    let mut messages = Vec::new();
+/// aggregate's own timestamp, the others keep their distance to it. What is no media is left out.
+pub(super) fn split_aggregate(aggregate: Message, at: u64) -> Result<Vec<MediaMessage>, RtmpError> {
+    let (mut messages, mut count) = (Vec::new(), 0);
     let mut rest: Bytes = aggregate.payload;
     let mut first_ms = None;
     while !rest.is_empty() {
-        if messages.len() == MAX_AGGREGATED {
+        count += 1;
+        if count > MAX_AGGREGATED {
             return Err(RtmpError::Protocol {
                 what: "more than 1024 messages in an aggregate",
                 at,
@@ -120,12 +162,12 @@ pub(super) fn split_aggregate(aggregate: Message, at: u64) -> Result<Vec<Message
         if rest.len() < length {
             return Err(cut);
         }
-        messages.push(Message {
+        messages.extend(MediaMessage::of(Message {
             type_id,
             timestamp_ms: aggregate.timestamp_ms.wrapping_add(offset),
             stream_id: aggregate.stream_id,
             payload: rest.split_to(length),
-        });
+        }));
         rest.advance(rest.len().min(4));
     }
     Ok(messages)

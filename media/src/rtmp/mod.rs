@@ -7,12 +7,14 @@
 //! Left out on purpose: playing (this server does not send streams by RTMP), RTMPE and RTMPT,
 //! shared objects, remote procedure calls, AMF3 values. Enhanced RTMP is recognised, not carried.
 
+mod acknowledge;
 pub mod amf0;
 mod chunk;
 mod clock;
 mod error;
 mod handshake;
 mod message;
+mod output;
 mod session;
 #[cfg(test)]
 mod wire;
@@ -20,7 +22,8 @@ mod wire;
 pub use chunk::{ChunkReader, Message};
 pub use clock::told_time;
 pub use error::RtmpError;
+pub use message::{MediaMessage, MediaMessageKind};
 pub use session::{
-    AdobeAuth, AdobeResponse, Credentials, Event, MediaMessage, MediaMessageKind, PublishRefusal,
-    PublishRequest, PublishRequestId, ServerConfig, ServerSession,
+    AdobeAuth, AdobeResponse, Credentials, Event, PublishRefusal, PublishRequest, PublishRequestId,
+    ServerConfig, ServerSession,
 };

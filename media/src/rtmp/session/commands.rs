@@ -4,9 +4,9 @@ use rml_amf0::Amf0Value;
 
 use super::{
     Credentials, Event, Publish, PublishRequest, PublishRequestId, RtmpError, ServerSession, Stage,
-    output::Status, path::App,
+    path::App,
 };
-use crate::rtmp::{amf0::Value, message::Command};
+use crate::rtmp::{amf0::Value, message::Command, output::Status};
 
 /// Message streams of one connection: a publisher needs one, some clients make a second.
 pub(super) const MAX_MESSAGE_STREAMS: u32 = 16;

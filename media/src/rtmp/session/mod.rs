@@ -33,23 +33,21 @@
 
 mod commands;
 mod credentials;
-mod output;
 mod path;
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use self::commands::Connected;
 pub use self::credentials::{AdobeAuth, AdobeResponse, Credentials};
-use self::{
-    commands::Connected,
-    output::{Output, Status},
-};
 use super::{
     RtmpError,
+    acknowledge::Acknowledge,
     chunk::{ChunkReader, Message},
     handshake::{HANDSHAKE_BYTES, Handshake},
-    message::{self, Incoming},
+    message::{self, Incoming, MediaMessage},
+    output::{Output, Status},
 };
 
 /// Bounds on what a peer can make us hold. The defaults are derived where they are declared.
@@ -92,9 +90,7 @@ pub struct ServerSession {
     last_request: u32,
     events: VecDeque<Event>,
     output: Output,
-    acknowledged: u64,
-    /// The peer's window acknowledgement size; 0: it wants no acknowledgements.
-    peer_window: u32,
+    acknowledge: Acknowledge,
 }
 
 #[expect(
@@ -182,28 +178,6 @@ impl PublishRefusal {
     }
 }
 
-/// One message of media, in the order in which its last chunk came.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MediaMessage {
-    /// What it is.
-    pub kind: MediaMessageKind,
-    /// RTMP timestamp: milliseconds, modulo 2^32.
-    pub timestamp_ms: u32,
-    /// The FLV tag body (audio, video; never empty) or AMF0 values (data).
-    pub payload: Bytes,
-}
-
-/// The kind of a media message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum MediaMessageKind {
-    /// Type 8.
-    Audio,
-    /// Type 9.
-    Video,
-    /// Type 18 (and 15 without its prefix byte): `@setDataFrame`, `onMetaData`, cue points.
-    Data,
-}
-
 /// What a connection has to tell.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
@@ -222,14 +196,13 @@ impl ServerSession {
         config.chunk_size = config.chunk_size.clamp(128, 65_536);
         Self {
             chunks: ChunkReader::new(config.max_media_message_bytes, HANDSHAKE_BYTES as u64),
-            peer_window: config.window_ack_size,
+            acknowledge: Acknowledge::new(config.window_ack_size),
             config,
-            stage: Stage::Handshake(Handshake::new()),
+            stage: Stage::Handshake(Handshake::server()),
             publish: None,
             last_request: 0,
             events: VecDeque::new(),
             output: Output::new(),
-            acknowledged: 0,
         }
     }
 
@@ -264,7 +237,7 @@ impl ServerSession {
         {
             self.handle_message(message)?;
         }
-        self.acknowledge();
+        self.acknowledge.take(self.position(), &mut self.output);
         Ok(())
     }
 
@@ -277,42 +250,26 @@ impl ServerSession {
         match message::parse(message, at)? {
             Incoming::SetChunkSize(size) => self.chunks.set_chunk_size(size)?,
             Incoming::Abort { chunk_stream_id } => self.chunks.abort(chunk_stream_id),
-            Incoming::WindowAckSize(size) => self.peer_window = size,
+            Incoming::WindowAckSize(size) => self.acknowledge.set_window(size),
             Incoming::PingRequest { timestamp_ms } => self.output.ping_response(timestamp_ms),
             Incoming::Command(command) => self.handle_command(command)?,
-            Incoming::Audio(message) => self.handle_media(MediaMessageKind::Audio, message),
-            Incoming::Video(message) => self.handle_media(MediaMessageKind::Video, message),
-            Incoming::Data(message) => self.handle_media(MediaMessageKind::Data, message),
+            Incoming::Media(media) => self.handle_media(media),
             Incoming::Aggregate(aggregate) => {
-                for message in message::split_aggregate(aggregate, at)? {
-                    match message.type_id {
-                        8 => self.handle_media(MediaMessageKind::Audio, message),
-                        9 => self.handle_media(MediaMessageKind::Video, message),
-                        18 => self.handle_media(MediaMessageKind::Data, message),
-                        _ => {}
-                    }
+                for media in message::split_aggregate(aggregate, at)? {
+                    self.handle_media(media);
                 }
             }
+            // They are said to players.
+            Incoming::StreamEof { .. } => {}
             Incoming::Nothing => {}
         }
         Ok(())
     }
 
-    fn handle_media(&mut self, kind: MediaMessageKind, message: Message) {
+    fn handle_media(&mut self, media: MediaMessage) {
         let publishing = self.publish.as_ref().is_some_and(|publish| publish.accepted);
-        if publishing && !message.payload.is_empty() {
-            let Message { timestamp_ms, payload, .. } = message;
-            self.events.push_back(Event::Media(MediaMessage { kind, timestamp_ms, payload }));
-        }
-    }
-
-    /// Acknowledges once per input, however small a window the peer has set. The number counts all
-    /// bytes so far and wraps (5.4.3).
-    fn acknowledge(&mut self) {
-        let received = self.position();
-        if self.peer_window > 0 && received - self.acknowledged >= u64::from(self.peer_window) {
-            self.output.acknowledgement(received as u32);
-            self.acknowledged = received;
+        if publishing && !media.payload.is_empty() {
+            self.events.push_back(Event::Media(media));
         }
     }
 
@@ -323,12 +280,7 @@ impl ServerSession {
 
     /// Bytes to send.
     pub fn poll_output(&mut self) -> Option<Bytes> {
-        let mut chunks = std::mem::take(&mut self.output.chunks);
-        match chunks.len() {
-            0 => None,
-            1 => chunks.pop(),
-            _ => Some(chunks.concat().into()),
-        }
+        self.output.poll()
     }
 
     /// What happened.

@@ -6,6 +6,7 @@ mod recordings;
 
 use super::*;
 use crate::rtmp::{
+    MediaMessageKind,
     amf0::{self, Value},
     wire::{HANDSHAKE_BYTES, amf, message, object, text},
 };

@@ -98,7 +98,7 @@ fn an_abort_gives_up_the_unfinished_message() {
 fn with_window(window: u32, position: u64) -> Peer {
     let mut peer = Peer::publishing();
     peer.session.chunks = ChunkReader::new(1 << 20, position);
-    peer.session.acknowledged = position;
+    peer.session.acknowledge.acknowledged = position;
     peer.message(5, 0, &window.to_be_bytes()).unwrap();
     peer.said();
     peer

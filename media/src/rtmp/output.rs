@@ -1,4 +1,4 @@
-//! What is said to the peer, written by `rml_rtmp`.
+//! What is said to the peer, as server or as client, written by `rml_rtmp`.
 //!
 //! Rules for its serializer: every message has a payload (it writes none without), every message
 //! has the timestamp 0 (it cannot go back in time), and a full header is forced only on a message
@@ -47,6 +47,16 @@ impl Status<'_> {
 impl Output {
     pub(super) fn new() -> Self {
         Self { serializer: ChunkSerializer::new(), chunk_size: 128, chunks: Vec::new() }
+    }
+
+    /// What is to be sent.
+    pub(super) fn poll(&mut self) -> Option<Bytes> {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        match chunks.len() {
+            0 => None,
+            1 => chunks.pop(),
+            _ => Some(chunks.concat().into()),
+        }
     }
 
     pub(super) fn set_chunk_size(&mut self, size: u32) {
