@@ -28,6 +28,17 @@ impl Handshake {
         Self { exchange: Exchange::new(PeerType::Server), taken: 0 }
     }
 
+    /// The client's side, which says C0 and C1 at once. C1 has a digest, as ffmpeg's and Flash Player's have: some
+    /// servers send H.264 to no others.
+    pub(super) fn client(output: &mut Vec<Bytes>) -> Self {
+        let mut exchange = Exchange::new(PeerType::Client);
+        // Without an input there is nothing that could be wrong with it.
+        if let Ok(c0_c1) = exchange.generate_outbound_p0_and_p1() {
+            output.push(c0_c1.into());
+        }
+        Self { exchange, taken: 0 }
+    }
+
     /// Takes what belongs to the handshake and leaves what follows it. `true` when it is through.
     pub(super) fn handle_input(
         &mut self,

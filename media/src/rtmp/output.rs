@@ -88,6 +88,14 @@ impl Output {
         self.user_control(UserControlEventType::StreamEof, Some(stream_id), None);
     }
 
+    pub(super) fn set_buffer_length(&mut self, stream_id: u32, milliseconds: u32) {
+        let event_type = UserControlEventType::SetBufferLength;
+        let (stream_id, buffer_length) = (Some(stream_id), Some(milliseconds));
+        let event =
+            RtmpMessage::UserControl { event_type, stream_id, buffer_length, timestamp: None };
+        self.send(event, 0);
+    }
+
     pub(super) fn ping_request(&mut self, timestamp_ms: u32) {
         self.user_control(UserControlEventType::PingRequest, None, Some(timestamp_ms));
     }
@@ -128,7 +136,8 @@ impl Output {
         self.command(command, 0.0, Amf0Value::Null, vec![status.to_amf()], stream_id);
     }
 
-    fn command(
+    /// A command message (7.2).
+    pub(super) fn command(
         &mut self,
         name: &str,
         transaction_id: f64,
@@ -171,7 +180,7 @@ impl Output {
 }
 
 /// An AMF0 string of ours, cut to a length that every client takes.
-fn text(text: &str) -> Amf0Value {
+pub(super) fn text(text: &str) -> Amf0Value {
     let mut end = text.len().min(MAX_TEXT_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -179,7 +188,8 @@ fn text(text: &str) -> Amf0Value {
     Amf0Value::Utf8String(text[..end].to_owned())
 }
 
-fn object<const N: usize>(properties: [(&str, Amf0Value); N]) -> Amf0Value {
+/// An AMF0 object of ours.
+pub(super) fn object<const N: usize>(properties: [(&str, Amf0Value); N]) -> Amf0Value {
     let properties: HashMap<_, _> =
         properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Amf0Value::Object(properties)

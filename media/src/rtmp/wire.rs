@@ -18,6 +18,12 @@ pub(super) const RECORDINGS: [(&str, &[u8]); 4] = [
     ("rtmpsink", include_bytes!("../../tests/fixtures/rtmp/gstreamer-1.22-rtmpsink.bin")),
 ];
 
+/// Bytes that servers sent to one who plays, their handshakes included (examples/rtmp_play.rs).
+pub(super) const SERVED: [(&str, &[u8]); 2] = [
+    ("live", include_bytes!("../../tests/fixtures/rtmp/nginx-rtmp-1.2.2-live.bin")),
+    ("not found", include_bytes!("../../tests/fixtures/rtmp/nginx-rtmp-1.2.2-not-found.bin")),
+];
+
 /// A basic header in its shortest form (5.3.1.1).
 pub(super) fn basic(format: u8, id: u32) -> Vec<u8> {
     let format = format << 6;

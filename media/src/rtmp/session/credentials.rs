@@ -198,7 +198,7 @@ fn user_info(url: &str) -> Option<(String, Option<String>)> {
 }
 
 /// Undoes percent-encoding (RFC 3986, 2.1); what is none, or gives no UTF-8, stays as it is.
-fn decode(text: &str) -> String {
+pub(in crate::rtmp) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {

@@ -40,6 +40,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use self::commands::Connected;
+pub(super) use self::credentials::decode;
 pub use self::credentials::{AdobeAuth, AdobeResponse, Credentials};
 use super::{
     RtmpError,
