@@ -20,10 +20,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "rtmp_chunk", run: targets::rtmp_chunk::run, iterations: 25_000 },
     Target { name: "rtmp_amf0", run: targets::rtmp_amf0::run, iterations: 200_000 },
     Target { name: "rtmp_session", run: targets::rtmp_session::run, iterations: 1_000 },
+    Target { name: "rtmp_client", run: targets::rtmp_client::run, iterations: 1_000 },
     Target { name: "flv", run: targets::flv::run, iterations: 500_000 },
     Target { name: "avcc", run: targets::avcc::run, iterations: 120_000 },
     Target { name: "aac_config", run: targets::aac_config::run, iterations: 300_000 },

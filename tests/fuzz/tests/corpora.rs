@@ -51,8 +51,8 @@ macro_rules! targets {
 }
 
 targets! {
-    rtmp_chunk rtmp_amf0 rtmp_session flv avcc aac_config hevc av1 vp9 sei sound h264_inspect rtp_header rtp_receive rtcp sdp
-    rtsp_connection
+    rtmp_chunk rtmp_amf0 rtmp_session rtmp_client flv avcc aac_config hevc av1 vp9 sei sound h264_inspect rtp_header rtp_receive
+    rtcp sdp rtsp_connection
 }
 
 #[test]

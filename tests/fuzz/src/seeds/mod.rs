@@ -18,6 +18,7 @@ pub fn all() -> io::Result<Vec<(&'static str, Vec<Entry>)>> {
         ("rtmp_chunk", rtmp::chunk()?),
         ("rtmp_amf0", rtmp::amf0()?),
         ("rtmp_session", rtmp::session()?),
+        ("rtmp_client", rtmp::client()?),
         ("flv", codec::flv(&demo)),
         ("avcc", codec::avcc(&demo)),
         ("aac_config", codec::aac_config(&demo)),

@@ -12,7 +12,10 @@ const RECORDINGS: [&str; 4] =
 /// Of each recording: commands, metadata, sequence headers and some frames.
 const RECORDED_BYTES: usize = 6000;
 
-/// What a publisher said behind its handshake.
+/// Those of servers.
+const SERVED: [&str; 2] = ["nginx-rtmp-1.2.2-live", "nginx-rtmp-1.2.2-not-found"];
+
+/// What a peer said behind its handshake.
 fn recording(name: &str) -> io::Result<Vec<u8>> {
     let all = file(&format!("media/tests/fixtures/rtmp/{name}.bin"))?;
     Ok(all.into_iter().skip(HANDSHAKE_BYTES).take(RECORDED_BYTES).collect())
@@ -160,5 +163,37 @@ pub(super) fn session() -> io::Result<Vec<Entry>> {
     seeds.push(seed("whole-life", &[&[11, 0, 0x40], &start, &media]));
     seeds.push(seed("refused", &[&[3, 0xFF, 0x41], &start, &publish("c")]));
     seeds.push(seed("without-connect", &[&[3, 0, 0x42], &publish("a")]));
+    Ok(seeds)
+}
+
+pub(super) fn client() -> io::Result<Vec<Entry>> {
+    let mut seeds = Vec::new();
+    for (name, choices) in SERVED.into_iter().zip([[60, 0xE2], [3, 0xE0]]) {
+        seeds.push(seed(name, &[&choices, &recording(name)?]));
+    }
+    let number = |number: f64| [&[0][..], &number.to_be_bytes()].concat();
+    let info = |code: &str, level: &str| {
+        let properties =
+            [&name("level")[..], &string(level), &name("code"), &string(code), &[0, 0, 9]];
+        [&[3][..], &properties.concat()].concat()
+    };
+    let said = |called, transaction, arguments: &[u8]| {
+        message(20, 0, &command(called, transaction, arguments))
+    };
+    let start = [
+        message(5, 0, &[0, 0, 4, 0]),
+        message(1, 0, &[0, 0, 0, 200]),
+        said("_result", 1.0, &info("NetConnection.Connect.Success", "status")),
+        said("_result", 2.0, &number(1.0)),
+        message(4, 0, &[0, 0, 0, 0, 0, 1]),
+    ]
+    .concat();
+    let play = said("onStatus", 0.0, &info("NetStream.Play.Start", "status"));
+    let media = [message(9, 40, &[0x17; 100]), message(4, 0, &[0, 6, 1, 2, 3, 4])].concat();
+    let stop = said("onStatus", 0.0, &info("NetStream.Play.Stop", "status"));
+    let refused = said("_error", 1.0, &info("NetConnection.Connect.Rejected", "error"));
+    seeds.push(seed("whole-life", &[&[11, 2], &start, &play, &media, &stop, &media]));
+    seeds.push(seed("without-start", &[&[7, 0x22], &start, &media, &said("close", 0.0, &[])]));
+    seeds.push(seed("refused", &[&[3, 0x41], &refused, &start]));
     Ok(seeds)
 }

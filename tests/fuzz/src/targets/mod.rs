@@ -10,6 +10,7 @@ pub(crate) mod hevc;
 pub(crate) mod rtcp;
 pub(crate) mod rtmp_amf0;
 pub(crate) mod rtmp_chunk;
+pub(crate) mod rtmp_client;
 pub(crate) mod rtmp_session;
 pub(crate) mod rtp_header;
 pub(crate) mod rtp_receive;
