@@ -133,6 +133,11 @@ pub const KEYS: &[Key] = &[
         "How long a stream waits for its second track before it goes on with one"
     ),
     key!(
+        ingest.pull_ca_file,
+        Rule::Path,
+        "PEM file of certificate authorities by which servers are believed when streams are pulled over RTMPS, beside the system's. Empty: the system's alone"
+    ),
+    key!(
         ingest.drain_grace,
         Rule::Time(Duration::ZERO..=HOUR),
         "How long the service may take to drain at SIGTERM"

@@ -63,6 +63,8 @@ pub struct IngestConfig {
     pub hold: Duration,
     /// How long a stream waits for its second track before it is sent with one. 1 s
     pub track_wait: Duration,
+    /// PEM file of authorities that RTMPS servers are believed by when streams are pulled from them, beside the system's; empty: none.
+    pub pull_ca_file: String,
     /// How long a drain may take at SIGTERM. 10 s
     pub drain_grace: Duration,
 }
@@ -219,6 +221,7 @@ impl Default for IngestConfig {
             stall: Duration::from_secs(1),
             hold: Duration::from_secs(15),
             track_wait: Duration::from_secs(1),
+            pull_ca_file: String::new(),
             drain_grace: Duration::from_secs(10),
         }
     }

@@ -36,6 +36,8 @@ pub enum Rule {
     Multicast,
     /// 1 to 128 letters, digits, `.`, `_`, `-`; or empty.
     Id,
+    /// The path of a file, or empty.
+    Path,
     /// A `tracing` filter.
     Filter,
     /// `text` or `json`.
@@ -59,7 +61,7 @@ pub enum Value {
     Bytes(u64),
     /// A duration.
     Time(Duration),
-    /// Text, also of a URL or filter.
+    /// Text, also of a URL, path or filter.
     Text(String),
     /// A range of multicast addresses.
     Multicast(MulticastRange),
@@ -97,6 +99,7 @@ impl Rule {
             Self::Id => {
                 format!("up to {MAX_ID_CHARS} letters, digits, \".\", \"_\", \"-\", or empty")
             }
+            Self::Path => "the path of a file, or empty".into(),
             Self::Filter => "a filter such as info or info,publish_svc=debug".into(),
             Self::Format => "text or json".into(),
             Self::Takeover => "reject, takeover or backup".into(),
@@ -125,6 +128,8 @@ impl Rule {
             Self::Url(scheme) => is_url(scheme, text).then(|| Value::Text(text.into())),
             Self::Multicast => text.parse().ok().map(Value::Multicast),
             Self::Id => is_id(text).then(|| Value::Text(text.into())),
+            // Whether it is there is for the one who opens it to say, and why not.
+            Self::Path => (!text.contains('\0')).then(|| Value::Text(text.into())),
             Self::Filter => EnvFilter::builder().parse(text).ok().map(|_| Value::Text(text.into())),
             Self::Format => match text {
                 "text" => Some(Value::Format(LogFormat::Text)),
