@@ -9,9 +9,10 @@ use crate::rtmp::{
     output::{object, text},
 };
 
-/// Transactions of the two calls that are answered.
+/// Transactions of the two calls that are answered, and of those that are not.
 const CONNECT: f64 = 1.0;
 const CREATE_STREAM: f64 = 2.0;
+const NO_ANSWER: f64 = 0.0;
 /// What ffmpeg calls itself when it plays. Servers are known that serve nobody but Flash Player's kind.
 const FLASH_VERSION: &str = "LNX 9,0,124,2";
 /// `start` of `play`: only a live stream. -1 in the specification; servers take milliseconds, as ffmpeg and librtmp send them.
@@ -20,6 +21,8 @@ const LIVE: f64 = -1000.0;
 const FOUR_CCS: [&str; 8] = ["avc1", "hvc1", "av01", "vp09", "mp4a", "Opus", "ac-3", ".mp3"];
 /// `capsEx` of Enhanced RTMP v2: multitrack (2) and ModEx (4) can be read; no reconnect requests (1).
 const CAPABILITIES: f64 = 6.0;
+/// The code of a stream that is not there.
+const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
 /// What is kept of a code and of a description, in bytes: a line for a person.
 pub(super) const MAX_CODE_BYTES: usize = 128;
 pub(super) const MAX_DESCRIPTION_BYTES: usize = 512;
@@ -49,7 +52,7 @@ impl ClientSession {
     /// 7.2.2.1. It has no answer of its own: `onStatus` comes.
     fn play(&mut self, stream_id: u32) {
         let arguments = vec![text(&self.url.playing_name()), Amf0Value::Number(LIVE)];
-        self.output.command("play", 0.0, Amf0Value::Null, arguments, stream_id);
+        self.output.command("play", NO_ANSWER, Amf0Value::Null, arguments, stream_id);
         self.output.set_buffer_length(stream_id, BUFFER_MS);
         self.stage = Stage::Starting { stream_id };
     }
@@ -57,7 +60,7 @@ impl ClientSession {
     /// 7.2.2.3.
     pub(super) fn delete_stream(&mut self, stream_id: u32) {
         let arguments = vec![Amf0Value::Number(stream_id.into())];
-        self.output.command("deleteStream", 0.0, Amf0Value::Null, arguments, 0);
+        self.output.command("deleteStream", NO_ANSWER, Amf0Value::Null, arguments, 0);
     }
 
     pub(super) fn handle_command(&mut self, command: &Command) {
@@ -96,13 +99,16 @@ impl ClientSession {
         let awaited = match self.stage {
             Stage::Connecting => CONNECT,
             Stage::Creating => CREATE_STREAM,
-            Stage::Handshake(_)
-            | Stage::Starting { .. }
-            | Stage::Playing { .. }
-            | Stage::Closed => return,
+            // Servers are known (those on rml_rtmp) that refuse `play` so.
+            Stage::Starting { .. } => NO_ANSWER,
+            Stage::Handshake(_) | Stage::Playing { .. } | Stage::Closed => return,
         };
         if command.transaction == awaited {
-            self.ended(PlayEnded::Rejected(reason(command)));
+            let reason = reason(command);
+            self.ended(match reason.code.as_str() {
+                NOT_FOUND => PlayEnded::NotFound(reason),
+                _ => PlayEnded::Rejected(reason),
+            });
         }
     }
 
@@ -112,7 +118,7 @@ impl ClientSession {
         let plays = self.stage.stream_id().is_some();
         match reason.code.as_str() {
             "NetStream.Play.Start" => self.playing(),
-            "NetStream.Play.StreamNotFound" if plays => self.ended(PlayEnded::NotFound(reason)),
+            NOT_FOUND if plays => self.ended(PlayEnded::NotFound(reason)),
             "NetStream.Play.UnpublishNotify" if plays => self.ended(PlayEnded::Unpublished),
             "NetStream.Play.Stop" if plays => self.ended(PlayEnded::Stopped),
             _ if property(command, "level") == Some("error") => {

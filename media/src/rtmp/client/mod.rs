@@ -7,7 +7,7 @@
 //! | | S2 (5.2.4) | Window Acknowledgement Size, `connect` (7.2.1.1) | connecting |
 //! | connecting | `_result` | `createStream` (7.2.1.3) | creating |
 //! | creating | `_result` | `play` (7.2.2.1), SetBufferLength (7.1.7) | starting |
-//! | connecting, creating | `_error` | [`PlayEnded::Rejected`] | closed |
+//! | connecting, creating, starting | `_error` | [`PlayEnded::Rejected`], or [`PlayEnded::NotFound`] | closed |
 //! | starting | `onStatus` NetStream.Play.Start, or audio or video | [`ClientEvent::Playing`] | playing |
 //! | playing | audio, video (7.1.4, 7.1.5), data (7.1.2), aggregates (7.1.6) | [`ClientEvent::Media`] | |
 //! | starting, playing | `onStatus` NetStream.Play.StreamNotFound | [`PlayEnded::NotFound`] | closed |
@@ -89,8 +89,8 @@ pub enum PlayEnded {
     /// Stream EOF.
     #[error("the remote ended the stream")]
     StreamEof,
-    /// `_error` in answer to `connect` or `createStream`.
-    #[error("the remote refused the connection: {0}")]
+    /// `_error` in answer to `connect`, `createStream` or `play`.
+    #[error("the remote refused: {0}")]
     Rejected(Reason),
     /// `onStatus` of level "error".
     #[error("the remote failed: {0}")]

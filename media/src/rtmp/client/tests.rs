@@ -245,7 +245,7 @@ fn each_end_has_its_reason() {
 fn a_refused_call_ends_with_what_the_server_said() {
     let info =
         object([("code", text("NetConnection.Connect.Rejected")), ("description", text("No."))]);
-    let expected = "the remote refused the connection: NetConnection.Connect.Rejected (No.)";
+    let expected = "the remote refused: NetConnection.Connect.Rejected (No.)";
     let mut remote = Remote::new();
     remote.command("_error", 1.0, std::slice::from_ref(&info));
     assert_eq!(remote.ended().unwrap().to_string(), expected);
@@ -254,12 +254,13 @@ fn a_refused_call_ends_with_what_the_server_said() {
     remote.result(1.0, &[]);
     remote.message(20, 0, &amf(&[text("_error"), Value::Number(2.0), info])).unwrap();
     assert_eq!(remote.ended().unwrap().to_string(), expected);
+    let not_found = object([("code", text("NetStream.Play.StreamNotFound"))]);
+    let mut remote = Remote::asked();
+    remote.command("_error", 0.0, &[not_found]);
+    assert!(matches!(remote.ended(), Some(PlayEnded::NotFound(_))));
     let mut remote = Remote::new();
     remote.command("_error", 1.0, &[]);
-    assert_eq!(
-        remote.ended().unwrap().to_string(),
-        "the remote refused the connection: no reason given"
-    );
+    assert_eq!(remote.ended().unwrap().to_string(), "the remote refused: no reason given");
 }
 
 #[test]
