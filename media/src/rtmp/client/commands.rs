@@ -67,7 +67,7 @@ impl ClientSession {
         match command.name.as_str() {
             "_result" => self.handle_result(command),
             "_error" => self.handle_error(command),
-            "onStatus" => self.handle_status(command),
+            "onStatus" | "onPlayStatus" => self.handle_status(command),
             "close" => self.ended(PlayEnded::Closed),
             // onBWDone, onFCSubscribe and whatever else there is.
             _ => {}
@@ -120,7 +120,9 @@ impl ClientSession {
             "NetStream.Play.Start" => self.playing(),
             NOT_FOUND if plays => self.ended(PlayEnded::NotFound(reason)),
             "NetStream.Play.UnpublishNotify" if plays => self.ended(PlayEnded::Unpublished),
-            "NetStream.Play.Stop" if plays => self.ended(PlayEnded::Stopped),
+            "NetStream.Play.Stop" | "NetStream.Play.Complete" if plays => {
+                self.ended(PlayEnded::Stopped);
+            }
             _ if property(command, "level") == Some("error") => {
                 self.ended(PlayEnded::Failed(reason));
             }

@@ -12,7 +12,7 @@
 //! | playing | audio, video (7.1.4, 7.1.5), data (7.1.2), aggregates (7.1.6) | [`ClientEvent::Media`] | |
 //! | starting, playing | `onStatus` NetStream.Play.StreamNotFound | [`PlayEnded::NotFound`] | closed |
 //! | | `onStatus` NetStream.Play.UnpublishNotify | [`PlayEnded::Unpublished`] | closed |
-//! | | `onStatus` NetStream.Play.Stop | [`PlayEnded::Stopped`] | closed |
+//! | | `onStatus` NetStream.Play.Stop, or Complete, also as `onPlayStatus` | [`PlayEnded::Stopped`] | closed |
 //! | | Stream EOF (7.1.7) of our message stream | [`PlayEnded::StreamEof`] | closed |
 //! | any but handshake | `onStatus` of level "error" | [`PlayEnded::Failed`] | closed |
 //! | | `close` | [`PlayEnded::Closed`] | closed |
@@ -83,7 +83,7 @@ pub enum PlayEnded {
     /// NetStream.Play.UnpublishNotify.
     #[error("the remote's publisher ended the stream")]
     Unpublished,
-    /// NetStream.Play.Stop.
+    /// NetStream.Play.Stop, or Complete.
     #[error("the remote stopped playing")]
     Stopped,
     /// Stream EOF.

@@ -213,6 +213,7 @@ fn each_end_has_its_reason() {
         ),
         ("status", "NetStream.Play.UnpublishNotify", PlayEnded::Unpublished),
         ("status", "NetStream.Play.Stop", PlayEnded::Stopped),
+        ("status", "NetStream.Play.Complete", PlayEnded::Stopped),
         (
             "error",
             "NetStream.Play.Failed",
