@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use media::rtmp::RtmpUrl;
 use proto::v1::{self, stream_control_server::StreamControl};
 use svc_core::{
     drain::Shutdown,
@@ -27,7 +28,7 @@ impl Control {
         Self { table, tasks, shutdown }
     }
 
-    /// Arms a key.
+    /// Arms a key, or pulls it.
     pub(crate) fn start(
         &self,
         request: &v1::StartStreamRequest,
@@ -40,11 +41,13 @@ impl Control {
         if request.lease.is_some() {
             return Err(ApiError::field("lease", not_here));
         }
-        if !request.source_url.is_empty() {
-            return Err(ApiError::field("source_url", "pulling is not served by this version"));
-        }
+        let source = match request.source_url.as_str() {
+            "" => None,
+            // The error says what is wrong without repeating the URL, which may hold secrets.
+            url => Some(RtmpUrl::parse(url).map_err(|error| ApiError::field("source_url", error))?),
+        };
         let arming = Arming { offline_picture: request.offline_picture };
-        Ok(v1::StartStreamResponse { stream: Some(self.table.start(&key, arming)?) })
+        Ok(v1::StartStreamResponse { stream: Some(self.table.start(&key, arming, source)?) })
     }
 
     /// Ends a stream.

@@ -4,6 +4,8 @@ mod control;
 mod http;
 mod leg;
 mod metrics;
+mod publisher;
+mod pull;
 mod rtmp;
 mod service;
 mod stream;

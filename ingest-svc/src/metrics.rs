@@ -7,6 +7,8 @@ use prometheus_client::{
 };
 use svc_core::metrics::{Metrics, ReasonLabel};
 
+use crate::pull::Failure;
+
 /// Why a publisher was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Refused {
@@ -108,6 +110,12 @@ pub(crate) struct Instruments {
     pub(crate) standby_messages: Counter,
     /// Publishers that were let in.
     pub(crate) published: Counter,
+    /// Streams that are pulled.
+    pub(crate) pulls: Gauge,
+    /// Those whose remote plays now.
+    pub(crate) pulls_playing: Gauge,
+    /// Attempts to pull.
+    pub(crate) pull_attempts: Counter,
     /// Media messages received.
     pub(crate) messages: Counter,
     /// Bytes of media received.
@@ -144,6 +152,7 @@ pub(crate) struct Instruments {
     refused: Family<ReasonLabel, Counter>,
     switched: Family<ReasonLabel, Counter>,
     dropped: Family<ReasonLabel, Counter>,
+    pull_failures: Family<ReasonLabel, Counter>,
 }
 
 impl Instruments {
@@ -163,6 +172,12 @@ impl Instruments {
             r.register("ingest_publisher_switches", help, i.switched);
             r.register("ingest_published", "Publishers that were let in", i.published);
             r.register("ingest_publishers_refused", "Publishers that were refused", i.refused);
+            r.register("ingest_pulls", "Streams that are pulled", i.pulls);
+            let help = "Pulled streams whose remote plays now";
+            r.register("ingest_pulls_playing", help, i.pulls_playing);
+            r.register("ingest_pull_attempts", "Attempts to pull a stream", i.pull_attempts);
+            let help = "Attempts to pull that failed, and pulled connections that ended";
+            r.register("ingest_pull_failures", help, i.pull_failures);
             r.register("ingest_messages", "RTMP media messages received", i.messages);
             r.register("ingest_media_bytes", "Bytes of RTMP media received", i.media_bytes);
             r.register("ingest_access_units", "Access units packetized", i.access_units);
@@ -199,6 +214,11 @@ impl Instruments {
     /// Another publisher goes on with a stream.
     pub(crate) fn switch(&self, reason: Switched) {
         self.switched.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+    }
+
+    /// A pull failed or ended.
+    pub(crate) fn pull_failed(&self, failure: &Failure) {
+        self.pull_failures.get_or_create(&ReasonLabel { reason: failure.label() }).inc();
     }
 
     /// The counter of access units of a kind.

@@ -18,7 +18,13 @@ use tonic::service::Routes;
 use tracing::{Instrument, info, warn};
 
 use crate::{
-    control::Control, http::router, metrics::Instruments, rtmp, stream::Context, streams::Table,
+    control::Control,
+    http::router,
+    metrics::Instruments,
+    pull::{PullContext, Trust},
+    rtmp,
+    stream::Context,
+    streams::Table,
 };
 
 /// Lost leases that wait to be told to their streams; the keeper waits when there are more.
@@ -69,6 +75,14 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The authorities of servers that streams are pulled from cannot be read.
+    #[error("ingest.pull_ca_file = {path:?}: {source}")]
+    PullCaFile {
+        /// The path.
+        path: String,
+        /// What the system said, or what is wrong with the file.
+        source: std::io::Error,
+    },
     /// The registry's URL is none.
     #[error("registry.url = {url:?}: {source}")]
     Registry {
@@ -104,14 +118,19 @@ impl Ingest {
             lost_sender,
             stop_keeping.clone(),
         );
-        let table = Table::new(Context {
+        let path = &config.ingest.pull_ca_file;
+        let trust = Trust::read(path)
+            .map_err(|source| StartError::PullCaFile { path: path.clone(), source })?;
+        let pulls = PullContext { rtmp: Arc::new(config.rtmp.clone()), connect: Arc::new(trust) };
+        let context = Context {
             ingest: config.ingest.clone(),
             rtp: config.rtp.clone(),
             keeper,
             tasks: tasks.clone(),
             metrics: Instruments::new(&metrics),
             shutdown: shutdown.clone(),
-        });
+        };
+        let table = Table::new(context, pulls);
         let control = Control::new(table.clone(), tasks.clone(), shutdown.clone());
         let listen = config.rtmp.listen;
         let rtmp = TcpListener::bind(listen).await.map_err(refused("rtmp.listen", listen))?;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use media::{StreamKey, rtmp::PublishRefusal};
+use media::{
+    StreamKey,
+    rtmp::{PublishRefusal, RtmpUrl},
+};
 use proto::v1;
 use registry::LostLease;
 use svc_core::{
@@ -21,6 +24,8 @@ use tracing::info_span;
 
 use crate::{
     metrics::Refused,
+    publisher::Publisher,
+    pull::{Pull, PullContext},
     rtmp::{PublisherConnection, PublisherSink},
     stream::{Actor, Arming, Changed, Command, Context, StreamStatus, bring_up_span},
 };
@@ -34,6 +39,7 @@ const MAX_COMMANDS: usize = 16;
 /// See the module.
 pub(crate) struct Table {
     context: Context,
+    pulls: PullContext,
     streams: Mutex<BTreeMap<StreamKey, Entered>>,
     next_instance: AtomicU64,
     changed: Changed,
@@ -44,14 +50,23 @@ struct Entered {
     commands: mpsc::Sender<Command>,
     status: Arc<StreamStatus>,
     /// As StartStream said, if it was called.
-    armed: Option<Arming>,
+    started: Option<Started>,
+}
+
+/// How a stream was started by StartStream.
+#[derive(PartialEq)]
+struct Started {
+    arming: Arming,
+    /// Where it is pulled from, if it is.
+    source: Option<Arc<RtmpUrl>>,
 }
 
 impl Table {
     /// An empty table.
-    pub(crate) fn new(context: Context) -> Arc<Self> {
+    pub(crate) fn new(context: Context, pulls: PullContext) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             context,
+            pulls,
             streams: Mutex::default(),
             next_instance: AtomicU64::new(1),
             changed: Arc::new(watch::Sender::new(0)),
@@ -59,8 +74,13 @@ impl Table {
         })
     }
 
-    /// Arms a key for a publisher: the stream is there from now on until it is stopped.
-    pub(crate) fn start(&self, key: &StreamKey, arming: Arming) -> Result<v1::Stream, ApiError> {
+    /// Arms a key for a publisher, or pulls it from `source`: the stream is there from now on until it is stopped.
+    pub(crate) fn start(
+        &self,
+        key: &StreamKey,
+        arming: Arming,
+        source: Option<RtmpUrl>,
+    ) -> Result<v1::Stream, ApiError> {
         if self.context.shutdown.draining().is_cancelled() {
             return Err(ApiError::reason(
                 Kind::Unavailable,
@@ -68,29 +88,45 @@ impl Table {
                 "the service is shutting down",
             ));
         }
+        let wanted = Started { arming, source: source.map(Arc::new) };
         let mut streams = self.lock();
         let entered = self.entry(&mut streams, key).ok_or_else(|| {
             let text = format!("there are {MAX_STREAMS} streams already");
             ApiError::reason(Kind::ResourceExhausted, "TOO_MANY_STREAMS", text)
         })?;
-        match entered.armed {
-            Some(armed) if armed == arming => return Ok(entered.status.to_proto()),
+        match &entered.started {
+            Some(started) if *started == wanted => return Ok(entered.status.to_proto()),
             Some(_) => {
                 let problem = "is started with other parameters";
                 return Err(ApiError::exists("stream", key, problem));
             }
             None => {}
         }
-        match entered.commands.try_send(Command::Arm(arming)) {
-            Ok(()) => {
-                entered.armed = Some(arming);
-                Ok(entered.status.to_proto())
-            }
-            Err(_) => {
-                let text = format!("stream {key} is busy or ending, try again");
-                Err(ApiError::reason(Kind::Unavailable, "BUSY", text))
-            }
+        if entered.commands.try_send(Command::Arm(arming)).is_err() {
+            let text = format!("stream {key} is busy or ending, try again");
+            return Err(ApiError::reason(Kind::Unavailable, "BUSY", text));
         }
+        if let Some(source) = &wanted.source {
+            self.pull(source, entered);
+        }
+        entered.started = Some(wanted);
+        Ok(entered.status.to_proto())
+    }
+
+    /// Pulls a stream until it is gone.
+    fn pull(&self, source: &Arc<RtmpUrl>, entered: &Entered) {
+        let pull = Pull {
+            context: self.pulls.clone(),
+            source: source.clone(),
+            status: entered.status.clone(),
+            commands: entered.commands.clone(),
+            metrics: self.context.metrics.clone(),
+            draining: self.context.shutdown.draining().clone(),
+        };
+        pull.begin();
+        let span = info_span!(parent: None, "pull", stream = %entered.status.key);
+        // Not in the span of the call that it begins with, which it outlives.
+        span.in_scope(|| self.context.tasks.spawn("pull", pull.run()));
     }
 
     /// Ends a stream; it is answered as it was last, when its publisher is told, its readers' sessions and its lease are ended.
@@ -178,7 +214,7 @@ impl Table {
         // Not in the span of the connection or call that it begins with, which it outlives.
         span.in_scope(|| self.context.tasks.spawn("stream", run));
         self.tell_change();
-        Some(Entered { commands, status, armed: None })
+        Some(Entered { commands, status, started: None })
     }
 
     fn tell_change(&self) {
@@ -195,13 +231,13 @@ impl Table {
         let key = match StreamKey::parse(&publisher.request().stream_key) {
             Ok(key) => key,
             Err(error) => {
-                let publisher = Box::new(publisher);
+                let publisher = Publisher::Pushed(Box::new(publisher));
                 let how = PublishRefusal::Denied;
                 return Err(refuse(publisher, Refused::InvalidKey, how, error.to_string()));
             }
         };
         let span = bring_up_span(&key, publisher.peer());
-        let publisher = Box::new(publisher);
+        let publisher = Publisher::Pushed(Box::new(publisher));
         let mut streams = self.lock();
         if !self.context.ingest.auto_start && !streams.contains_key(&key) {
             let text = "this stream key is not started".to_owned();
@@ -227,7 +263,7 @@ impl Table {
 
 /// A publisher that is not let in.
 struct Refusal {
-    publisher: Box<PublisherConnection>,
+    publisher: Publisher,
     reason: Refused,
     how: PublishRefusal,
     text: String,

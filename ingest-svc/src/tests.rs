@@ -21,6 +21,7 @@ mod clock;
 mod late_track;
 mod odd;
 mod offline;
+mod pull;
 mod takeover;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -413,12 +414,12 @@ async fn there_are_only_so_many_streams() {
     let table = ingest.table();
     let key = |key: &str| StreamKey::parse(key).unwrap();
     for n in 0..crate::streams::MAX_STREAMS {
-        table.start(&key(&n.to_string()), Arming::default()).unwrap();
+        table.start(&key(&n.to_string()), Arming::default(), None).unwrap();
     }
-    let error = table.start(&key("one-more"), Arming::default()).unwrap_err();
+    let error = table.start(&key("one-more"), Arming::default(), None).unwrap_err();
     assert_eq!(error.kind, svc_core::error::Kind::ResourceExhausted);
     table.stop(&key("7")).await.unwrap();
-    table.start(&key("one-more"), Arming::default()).unwrap();
+    table.start(&key("one-more"), Arming::default(), None).unwrap();
 }
 
 #[tokio::test]
@@ -504,6 +505,20 @@ mod http {
         assert_eq!(status, 200);
         let (status, answer) = call(&bench, &stop, r#"{"stream_key": "stream"}"#).await;
         assert_eq!((status, &answer["error"]["code"]), (404, &"NOT_FOUND".into()));
+        bench.drain().await;
+    }
+
+    #[tokio::test]
+    async fn a_source_can_be_given_to_start() {
+        let bench = Bench::start(config()).await;
+        let start = format!("POST /start HTTP/1.1{JSON}");
+        let body = r#"{"stream_key": "a", "source_url": "rtmp://127.0.0.1:1/live/a?token=s3cret"}"#;
+        let (status, answer) = call(&bench, &start, body).await;
+        assert_eq!(status, 200);
+        let shown = "rtmp://127.0.0.1:1/live/a?token=***";
+        assert_eq!(answer["stream"]["pull"]["source_url"], shown);
+        let body = r#"{"stream_key": "a", "source_url": "rtmp://127.0.0.1:1/live/b"}"#;
+        assert_eq!(call(&bench, &start, body).await.0, 409);
         bench.drain().await;
     }
 

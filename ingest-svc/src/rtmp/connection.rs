@@ -23,6 +23,8 @@ use tokio::{
 };
 use tracing::info;
 
+use crate::pull::Failure;
+
 /// What one read may bring: some 50 ms of a 10 Mbit/s stream. Media is sliced out of it.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 /// A new buffer is taken when less room than this is left in the old one.
@@ -53,6 +55,9 @@ pub(crate) enum PublisherGone {
     /// It broke the protocol.
     #[error("{0}")]
     Protocol(#[from] RtmpError),
+    /// It is a server that a stream is pulled from, and failed or ended.
+    #[error("{0}")]
+    Pulled(#[from] Failure),
 }
 
 /// A connection whose peer has asked to publish. Whoever holds it drives it: no task of its own.

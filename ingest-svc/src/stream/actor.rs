@@ -46,7 +46,8 @@ use super::{
 use crate::{
     leg::{Ending, Leg, LegConfig, LegEvent},
     metrics::{Instruments, Refused},
-    rtmp::{PublisherConnection, PublisherGone},
+    publisher::Publisher,
+    rtmp::PublisherGone,
     streams::Table,
 };
 
@@ -70,7 +71,7 @@ pub(crate) struct Context {
 /// What a stream is told.
 pub(crate) enum Command {
     /// A publisher wants in; the span that its stream comes up under.
-    Publish(Box<PublisherConnection>, Span),
+    Publish(Publisher, Span),
     /// The stream stays when it has no publisher.
     Arm(Arming),
     /// The stream ends; it is answered as it was last.
@@ -94,7 +95,7 @@ pub(crate) struct Actor {
     commands: mpsc::Receiver<Command>,
     armed: Option<Arming>,
     claim: Option<Claim>,
-    publisher: Option<Box<PublisherConnection>>,
+    publisher: Option<Publisher>,
     /// When the publisher last sent media.
     heard_at: Instant,
     standby: Option<Standby>,
@@ -278,7 +279,7 @@ impl Actor {
     }
 
     /// Drops the publisher's connection, which closes it.
-    fn forget_publisher(&mut self) -> Option<Box<PublisherConnection>> {
+    fn forget_publisher(&mut self) -> Option<Publisher> {
         let publisher = self.publisher.take()?;
         self.replay.clear();
         self.context.metrics.publishers.dec();
@@ -334,7 +335,7 @@ impl Actor {
 
 /// The next media of the publisher, if there is one. Cancel safe.
 async fn receive(
-    publisher: &mut Option<Box<PublisherConnection>>,
+    publisher: &mut Option<Publisher>,
     batch: &mut Vec<MediaMessage>,
 ) -> Result<(), PublisherGone> {
     match publisher {

@@ -9,14 +9,14 @@ use svc_core::tasks::Tasks;
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
-use crate::rtmp::PublisherConnection;
+use crate::publisher::Publisher;
 
 /// How long the registry may take to grant a leg before a publisher is refused: encoders give up after 5 s and more.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Claim {
-    pub(super) publisher: Box<PublisherConnection>,
+    pub(super) publisher: Publisher,
     /// The span that the stream comes up under.
     pub(super) span: Span,
     granted: oneshot::Receiver<Result<Grant, RegistryError>>,
@@ -25,7 +25,7 @@ pub(super) struct Claim {
 impl Claim {
     /// Asks the registry for a leg.
     pub(super) fn begin(
-        publisher: Box<PublisherConnection>,
+        publisher: Publisher,
         span: Span,
         keeper: &LeaseKeeper,
         key: &StreamKey,

@@ -14,7 +14,7 @@ use media::{
 };
 use tracing::Span;
 
-use crate::rtmp::PublisherConnection;
+use crate::publisher::Publisher;
 
 /// The most bytes of a GOP that are kept: 5 s of 12 Mbit/s, and the largest keyframe that a message can be by default. One that has
 /// more is given up, and the next keyframe is waited for.
@@ -26,7 +26,7 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub(super) struct Standby {
-    pub(super) publisher: Box<PublisherConnection>,
+    pub(super) publisher: Publisher,
     /// The span that the stream comes up under if it has not yet when this one goes on.
     pub(super) span: Span,
     pub(super) kept: Kept,

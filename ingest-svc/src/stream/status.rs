@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) tracks: Vec<Track>,
     /// The leg, once it has a lease.
     pub(crate) leg: Option<LegFacts>,
+    /// How it is pulled, if it is.
+    pub(crate) pull: Option<v1::Pull>,
     /// Why it cannot be read now; empty when all is well.
     pub(crate) problem: String,
     /// What of the publisher's media is not carried, a line each.
@@ -190,6 +192,7 @@ impl StreamStatus {
                 live_for: Some(proto::duration(live_for)),
                 ..Default::default()
             }),
+            pull: facts.pull,
             problem: facts.problem,
             offline_picture: facts.offline,
             left_out: facts.left_out,

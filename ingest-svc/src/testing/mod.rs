@@ -1,7 +1,8 @@
-//! What the tests of this crate share: FLV tags, an RTMP publisher, a node.
+//! What the tests of this crate share: FLV tags, an RTMP publisher, an RTMP server that plays, a node.
 
 mod node;
 mod publisher;
+mod remote;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 
 pub(crate) use node::{FakeNode, Received};
 pub(crate) use publisher::TestPublisher;
+pub(crate) use remote::TestRemote;
 
 /// SPS and PPS of x264, 1280x720, Main profile, as ffmpeg 5.1 sends them.
 pub(crate) const SPS: &[u8] = &[

@@ -8,11 +8,11 @@ use registry::{Grant, RegistryError};
 use tracing::{Span, info};
 
 use super::{super::claim::Claim, Actor};
-use crate::{metrics::Refused, rtmp::PublisherConnection};
+use crate::{metrics::Refused, publisher::Publisher};
 
 impl Actor {
     /// A publisher wants in.
-    pub(super) fn publish(&mut self, publisher: Box<PublisherConnection>, span: Span) {
+    pub(super) fn publish(&mut self, publisher: Publisher, span: Span) {
         if self.publisher.is_some() || self.claim.is_some() {
             self.publish_second(publisher, span);
         } else if self.leg.is_some() || self.grant.is_some() {
@@ -46,19 +46,18 @@ impl Actor {
     }
 
     /// Lets a publisher in.
-    pub(super) fn admit(&mut self, mut publisher: Box<PublisherConnection>, span: Span) {
+    pub(super) fn admit(&mut self, mut publisher: Publisher, span: Span) {
         publisher.accept();
         self.context.metrics.published.inc();
-        let request = publisher.request();
         info!(
-            stream = %self.status.key, peer = %publisher.peer(), app = request.app,
-            user_agent = request.user_agent, "a publisher is let in"
+            stream = %self.status.key, peer = %publisher.peer(), app = publisher.app(),
+            user_agent = publisher.user_agent(), "a publisher is let in"
         );
         self.put_on(publisher, span);
     }
 
     /// What a publisher sends is sent on from now on.
-    pub(super) fn put_on(&mut self, publisher: Box<PublisherConnection>, span: Span) {
+    pub(super) fn put_on(&mut self, publisher: Publisher, span: Span) {
         self.relay.begin_publisher();
         self.held_until = None;
         self.end_offline();
@@ -74,7 +73,7 @@ impl Actor {
     /// Refuses a publisher, and says why.
     pub(super) fn refuse(
         &self,
-        publisher: Box<PublisherConnection>,
+        publisher: Publisher,
         reason: Refused,
         how: PublishRefusal,
         text: String,
@@ -85,12 +84,11 @@ impl Actor {
 }
 
 /// A publisher as the API shows it.
-pub(super) fn shown(publisher: &PublisherConnection) -> v1::Publisher {
-    let request = publisher.request();
+pub(super) fn shown(publisher: &Publisher) -> v1::Publisher {
     v1::Publisher {
         peer_address: publisher.peer().to_string(),
-        app: request.app.clone(),
-        user_agent: request.user_agent.clone(),
+        app: publisher.app().to_owned(),
+        user_agent: publisher.user_agent().to_owned(),
         connected_at: Some(proto::timestamp(publisher.connected_at())),
     }
 }

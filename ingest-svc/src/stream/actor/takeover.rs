@@ -6,6 +6,8 @@
 //! | takeover | is let in, and goes on from its first keyframe | is told, and disconnected |
 //! | backup | is accepted and stands by; a third is refused, BadName | goes on |
 //!
+//! A pull never takes over, and is refused instead: it comes again by itself, and the two would take over from each other in turns.
+//!
 //! A standby goes on when the first one leaves, or has sent no media for `ingest.stall` and the standby has a keyframe to begin with. A
 //! publisher that stalled is disconnected: if it comes back, it is the standby.
 
@@ -23,7 +25,8 @@ use super::{
 };
 use crate::{
     metrics::{Refused, Switched},
-    rtmp::{PublisherConnection, PublisherGone},
+    publisher::Publisher,
+    rtmp::PublisherGone,
 };
 
 /// Kept messages that are sent on before others of the task get their turn. Each is an access unit or a few.
@@ -31,17 +34,21 @@ const REPLAY_BUDGET: usize = 32;
 
 impl Actor {
     /// A publisher wants in while the stream has one, or waits for the registry's word on one.
-    pub(super) fn publish_second(&mut self, publisher: Box<PublisherConnection>, span: Span) {
+    pub(super) fn publish_second(&mut self, publisher: Publisher, span: Span) {
         let why = match (self.context.ingest.takeover, &self.standby) {
-            (Takeover::Takeover, _) => return self.take_over(publisher, span),
+            (Takeover::Takeover, _) if publisher.takes_over() => {
+                return self.take_over(publisher, span);
+            }
             (Takeover::Backup, None) => return self.stand_by(publisher, span),
-            (Takeover::Reject, _) => "another publisher is live under this stream key",
+            (Takeover::Reject | Takeover::Takeover, _) => {
+                "another publisher is live under this stream key"
+            }
             (Takeover::Backup, Some(_)) => "this stream key has a publisher and a standby already",
         };
         self.refuse(publisher, Refused::Live, PublishRefusal::BadName, why.to_owned());
     }
 
-    fn take_over(&mut self, publisher: Box<PublisherConnection>, span: Span) {
+    fn take_over(&mut self, publisher: Publisher, span: Span) {
         let text = "another publisher took this stream key over";
         info!(stream = %self.status.key, peer = %publisher.peer(), "a publisher takes the stream over");
         if let Some(claim) = &mut self.claim {
@@ -55,7 +62,7 @@ impl Actor {
         self.context.metrics.switch(Switched::TakenOver);
     }
 
-    fn stand_by(&mut self, mut publisher: Box<PublisherConnection>, span: Span) {
+    fn stand_by(&mut self, mut publisher: Publisher, span: Span) {
         publisher.accept();
         self.context.metrics.published.inc();
         self.context.metrics.standbys.inc();
