@@ -46,7 +46,11 @@ impl Connect for Trust {
         // What we say is small and awaited. That this fails says that the peer is gone: reading will tell.
         let _ = socket.set_nodelay(true);
         if url.is_tls() {
-            return Ok((Box::new(self.secure(url.host(), socket).await?), peer));
+            // A server of plain RTMP waits for more, and so do we: the rest of the time is for what comes behind TLS.
+            let left = until.saturating_duration_since(Instant::now());
+            let secured = timeout(left / 2, self.secure(url.host(), socket)).await;
+            let no_answer = |_| Failure::Tls("no answer; does the remote speak TLS?".to_owned());
+            return Ok((Box::new(secured.map_err(no_answer)??), peer));
         }
         Ok((Box::new(socket), peer))
     }

@@ -91,8 +91,8 @@ impl Pull {
             self.metrics.pull_failed(&failure);
             let wait = backoff.fail(rand::random());
             info!(
-                stream = %self.status.key, source = %self.source, %failure,
-                failures = backoff.failures(), retry_in = ?wait, "a stream is not pulled"
+                source = %self.source, %failure, failures = backoff.failures(), retry_in = ?wait,
+                "the stream is not pulled"
             );
             self.show(PullState::BackingOff, |pull| {
                 pull.attempts = backoff.failures();

@@ -11,6 +11,7 @@ pub mod follow;
 pub mod frames;
 pub mod interop;
 pub mod island;
+pub mod nginx;
 pub mod process;
 pub mod programmes;
 pub mod reader;
