@@ -75,3 +75,48 @@ async fn first_of(
     }
     Err(Failure::Connect(why))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// An address at which nobody listens.
+    async fn closed() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_address_that_answers_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let addresses = vec![closed().await, open, closed().await];
+        let (socket, peer) = first_of(addresses, soon()).await.unwrap();
+        assert_eq!((peer, socket.peer_addr().unwrap()), (open, open));
+    }
+
+    #[tokio::test]
+    async fn where_none_answers_the_last_one_says_why() {
+        let (first, last) = (closed().await, closed().await);
+        let Err(Failure::Connect(why)) = first_of(vec![first, last], soon()).await else {
+            panic!("it connected")
+        };
+        assert!(why.starts_with(&format!("{last}: ")) && why.contains("refused"), "{why}");
+        let none = first_of(vec![], soon()).await.err();
+        assert_eq!(none, Some(Failure::Connect("the name has no address".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_not_found() {
+        // RFC 6761, 6.4: no name below `invalid` exists.
+        let url = RtmpUrl::parse("rtmp://host.invalid/live/a").unwrap();
+        let trust = Trust::read("").unwrap();
+        let failure = trust.connect(&url, Duration::from_secs(60)).await.err();
+        assert!(matches!(failure, Some(Failure::Resolve(_))), "{failure:?}");
+    }
+}

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use media::{StreamKey, rtmp::MediaMessageKind};
+use svc_core::metrics::Metrics;
 use tokio::{io::DuplexStream, sync::watch, task::JoinHandle, time::timeout};
 
 use super::{connect::Socket, *};
@@ -48,12 +49,16 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
+        Self::with(Instruments::default())
+    }
+
+    fn with(metrics: Instruments) -> Self {
         let changed = Arc::new(watch::Sender::new(0));
         let changes = changed.subscribe();
         let status = Arc::new(StreamStatus::new(StreamKey::parse("a").unwrap(), 1, changed));
         let (connections, script) = mpsc::channel(1);
         let (sender, commands) = mpsc::channel(4);
-        let (metrics, draining) = (Instruments::default(), CancellationToken::new());
+        let draining = CancellationToken::new();
         let pull = Pull {
             context: PullContext { rtmp: Arc::default(), connect: Arc::new(Script(script.into())) },
             source: Arc::new(RtmpUrl::parse(SOURCE).unwrap()),
@@ -241,6 +246,56 @@ async fn a_stream_that_is_not_there_is_shown_without_what_is_secret() {
         "the remote has no such stream: NetStream.Play.StreamNotFound (no cam1?token=*** for ***, ***)"
     );
     assert_eq!(shown.source_url, "rtmp://host:1935/live/cam1?token=***");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_counted_by_their_kind_and_nothing_of_the_url_is_in_the_metrics() {
+    let registered = Metrics::new("test");
+    let mut bench = Bench::with(Instruments::new(&registered));
+    let mut remote = bench.connect().await;
+    remote.refuse("NetStream.Play.StreamNotFound", "no cam1?token=s3cret").await;
+    bench.until(|pull| pull.attempts == 1).await;
+    bench.fail(refused()).await;
+    bench.fail(refused()).await;
+    let text = registered.render();
+    for line in [
+        "ingest_pulls 1",
+        "ingest_pulls_playing 0",
+        "ingest_pull_attempts_total 3",
+        "ingest_pull_failures_total{reason=\"connect\"} 2",
+        "ingest_pull_failures_total{reason=\"not_found\"} 1",
+    ] {
+        let is_there = text.lines().any(|l| l.trim_start_matches("rtmp2rtsp_") == line);
+        assert!(is_there, "no {line} in\n{text}");
+    }
+    assert!(!text.contains("s3cret") && !text.contains("cam1"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remote_that_asks_without_reading_is_given_up() {
+    use tokio::io::AsyncWriteExt;
+    let mut bench = Bench::start();
+    let (remote, mut publisher) = bench.playing().await;
+    // A ping is answered by as many bytes as it has: more than the pipe and what may wait behind it.
+    let ping = [2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1];
+    let (_reader, mut writer) = tokio::io::split(remote.into_stream());
+    let flood = tokio::spawn(async move {
+        for _ in 0..20_000 {
+            if writer.write_all(&ping).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut batch = Vec::new();
+    let gone = loop {
+        if let Err(gone) = publisher.receive(&mut batch).await {
+            break gone;
+        }
+    };
+    let PublisherGone::Pulled(Failure::Broken(why)) = gone else { panic!("{gone:?}") };
+    assert_eq!(why, "more than 65536 bytes of answers are unread");
+    drop(publisher);
+    flood.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,6 +92,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TestRemote<S> {
         self.send(packet).await;
     }
 
+    /// The connection, to say on it what no session says.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// Waits until the client has ended the stream (by deleteStream), or the connection.
     pub(crate) async fn ended(&mut self) -> bool {
         loop {

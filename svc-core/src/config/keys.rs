@@ -147,12 +147,12 @@ pub const KEYS: &[Key] = &[
     key!(
         rtmp.handshake_timeout,
         PATIENCE,
-        "How long a client may take from connecting to publishing"
+        "How long a client may take from connecting to publishing; where a stream is pulled, the server from connecting to playing"
     ),
     key!(
         rtmp.idle_timeout,
         PATIENCE,
-        "A publisher that sends nothing for so long is closed, and its key is free again"
+        "A publisher that sends nothing for so long is closed, and its key is free again; where a stream is pulled, so is a server that sends no media"
     ),
     key!(
         rtmp.chunk_size,

@@ -87,7 +87,7 @@ pub struct RtmpConfig {
     pub listen: SocketAddr,
     /// Connections at one time. 1000
     pub max_connections: usize,
-    /// From accept to publish. 10 s
+    /// From accept to publish, and from connect to play where a stream is pulled. 10 s
     pub handshake_timeout: Duration,
     /// A publisher that sends nothing for so long is closed, and its key is free again. 30 s
     pub idle_timeout: Duration,
