@@ -9,9 +9,9 @@ use crate::input::{Input, pieces};
 
 /// S0, S1 and S2; C0, C1 and C2 are as long.
 const HANDSHAKE_BYTES: usize = 1 + 1536 + 1536;
-/// Answers per byte: a ping of 6 bytes, in a chunk with a header of 8 or, where it repeats, 1, is answered by 18; an answer of
-/// some 20 bytes brings the next call of some 60.
-const MAX_ANSWER_FACTOR: usize = 8;
+/// Answers per byte: under a window of one byte each piece, of one byte at the least, is acknowledged by 16; a ping of 7 bytes is
+/// answered by 18; an answer of some 20 bytes brings the next call of some 60.
+const MAX_ANSWER_FACTOR: usize = 16 + 3;
 const ACKNOWLEDGEMENT: u8 = 3;
 /// The largest text that is kept of what a server says.
 const MAX_REASON_BYTES: usize = 1024;
