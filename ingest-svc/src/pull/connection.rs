@@ -69,6 +69,8 @@ pub(crate) struct PulledConnection {
     /// What came before anybody took it: the first message.
     first: Option<MediaMessage>,
     told: mpsc::Sender<Told>,
+    /// The stream takes its media.
+    accepted: bool,
     /// Final, once it is set.
     gone: Option<Failure>,
 }
@@ -125,6 +127,7 @@ impl PulledConnection {
             bytes_received: 0,
             first: None,
             told,
+            accepted: false,
             gone: None,
         }
     }
@@ -152,6 +155,7 @@ impl PulledConnection {
     /// The stream takes its media from now on.
     pub(crate) fn accept(&mut self) {
         self.media_at = Instant::now();
+        self.accepted = true;
         let _ = self.told.try_send(Told::Playing);
     }
 
@@ -305,8 +309,11 @@ impl PulledConnection {
 
 impl Drop for PulledConnection {
     fn drop(&mut self) {
-        let closed = || Failure::NotTaken("closed by this side".to_owned());
-        let why = self.gone.take().unwrap_or_else(closed);
+        let closed = match self.accepted {
+            true => "closed by this side",
+            false => "given up before it was taken",
+        };
+        let why = self.gone.take().unwrap_or_else(|| Failure::NotTaken(closed.to_owned()));
         info!(
             source = %self.url,
             peer = %self.peer,

@@ -5,8 +5,8 @@
 //! Everything that comes in is read by code of our own, with a bound on each size that a peer declares; what goes out is written
 //! by `rml_rtmp`, as is the handshake.
 //!
-//! Left out on purpose: sending streams by RTMP, RTMPE and RTMPT, shared objects, remote procedure calls, AMF3 values. Enhanced
-//! RTMP is recognised, not carried.
+//! Left out on purpose: sending streams by RTMP, RTMPE and RTMPT, shared objects, remote procedure calls, AMF3 values. What
+//! Enhanced RTMP carries is read in [`crate::flv`].
 
 mod acknowledge;
 pub mod amf0;

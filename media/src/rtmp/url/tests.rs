@@ -91,6 +91,9 @@ fn what_the_remote_repeats_of_the_secrets_is_taken_out() {
         secret.redact("no cam1?token=hushhush&psst for me (me:hush) * hush"),
         "no cam1?token=***&*** for *** (***) *** ***"
     );
+    // As it is written, and as a server may have read it.
+    let escaped = url("rtmp://host/live/cam1?token=a%2Fb");
+    assert_eq!(escaped.redact("no a%2Fb, no a/b"), "no ***, no ***");
     let plain = url("rtmp://host/live/cam1");
     assert_eq!(plain.redact("no cam1"), "no cam1");
 }

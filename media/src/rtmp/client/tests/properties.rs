@@ -70,4 +70,32 @@ proptest! {
             ended |= failed;
         }
     }
+
+    #[test]
+    fn a_dialog_with_our_own_server_is_the_same_in_whatever_pieces_its_bytes_come(
+        sizes in prop::collection::vec(1..2000_usize, 1..40),
+    ) {
+        let mut server = ServerSession::new(ServerConfig::default());
+        let mut client = ClientSession::new(ClientConfig::default(), url("rtmp://h/live/a/b"));
+        let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
+        let (mut server_has, mut client_has) = (BytesMut::new(), BytesMut::new());
+        let mut events = Vec::new();
+        // All that is said takes less than 20,000 bytes, and a piece of each direction has one at the least.
+        for size in sizes.iter().cycle().take(20_000) {
+            to_server.extend(std::iter::from_fn(|| client.poll_output()).flatten());
+            server_has.extend_from_slice(&to_server.split_to(to_server.len().min(*size)));
+            prop_assert_eq!(server.handle_input(&mut server_has), Ok(()));
+            to_client.extend(std::iter::from_fn(|| server.poll_output()).flatten());
+            client_has.extend_from_slice(&to_client.split_to(to_client.len().min(*size)));
+            prop_assert_eq!(client.handle_input(&mut client_has), Ok(()));
+            events.extend(std::iter::from_fn(|| client.poll_event()));
+            if !events.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(
+            matches!(&events[..], [ClientEvent::Ended(PlayEnded::NotFound(_))]),
+            "{:?}", events
+        );
+    }
 }
