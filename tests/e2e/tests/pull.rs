@@ -7,8 +7,10 @@ use e2e::{
     eventually,
     follow::{follow, ordered},
     frames::{self, Frame, Frames, Reading, time_difference},
+    interop::{Cell, Outcome, record},
     nginx::{Authority, Nginx},
     process::{Gateway, Setup},
+    readers::Via,
 };
 use proto::v1::{Pull, PullState, StartStreamRequest, StopStreamRequest, Stream, StreamState};
 use svc_core::drain::Shutdown;
@@ -42,11 +44,27 @@ async fn until(gateway: &Gateway, what: &str, wanted: impl Fn(&Pull) -> bool) ->
 }
 
 /// Reads a stream whose publisher ends to its end, by TCP and UDP, and holds it against what was published.
-async fn read_to_the_end(gateway: &Gateway, key: &str, published: &Frames) {
+/// Debian's ffmpeg reads to the end what `publisher`, as docs/interop.md names it, makes of what was published.
+async fn read_to_the_end(
+    gateway: &Gateway,
+    key: &str,
+    publisher: &'static str,
+    published: &Frames,
+) {
     let url = gateway.rtsp_url(key);
     let read = async |transport| {
         let read = Reading::of_url(&url, transport, None).frames().await;
         compare(&format!("{key} over {transport:?}"), published, &read);
+        for codec in ["h264", "aac"] {
+            record(&Cell {
+                publisher,
+                codec,
+                reader: "ffmpeg 5.1",
+                way: Via::from(transport).name(),
+                outcome: Outcome::Exact,
+                seconds: SECONDS as u32,
+            });
+        }
     };
     tokio::join!(read(Transport::Tcp), read(Transport::Udp));
 }
@@ -90,7 +108,7 @@ async fn what_ffmpeg_publishes_to_nginx_is_pulled_and_read_bit_for_bit_and_at_it
     assert_eq!((shown.attempts, shown.last_error.as_str()), (0, ""));
     let stream = streams(&gateway.ingest_grpc()).await.remove(0);
     assert_eq!(stream.publisher.unwrap().peer_address, nginx.rtmp().to_string());
-    read_to_the_end(&gateway, "pulled", &published).await;
+    read_to_the_end(&gateway, "pulled", "nginx-rtmp, pulled", &published).await;
     publisher.success().await;
     // It waits for more until it is stopped.
     let ended = until(&gateway, "the remote's end is seen", |pull| pull.attempts > 0).await;
@@ -199,7 +217,7 @@ async fn rtmps_is_pulled_where_the_certificate_is_believed_and_only_there() {
     start(&gateway, "pulled", &url).await;
     let publisher = Publisher::Ffmpeg.start(&clip, &nginx.url("live/cam1"));
     until_live(&gateway.publish_grpc(), "pulled").await;
-    read_to_the_end(&gateway, "pulled", &published).await;
+    read_to_the_end(&gateway, "pulled", "nginx, pulled by RTMPS", &published).await;
     publisher.success().await;
 
     // The same server by a name that is not in its certificate, and one that does not speak TLS.
@@ -243,6 +261,6 @@ async fn what_nginx_pushes_to_us_is_read_bit_for_bit_and_at_its_times() {
     let nginx = Nginx::pushing(&gateway.rtmp_url("pushed")).await;
     let publisher = Publisher::Ffmpeg.start(&clip, &nginx.url("relay/cam1"));
     until_live(&gateway.publish_grpc(), "pushed").await;
-    read_to_the_end(&gateway, "pushed", &published).await;
+    read_to_the_end(&gateway, "pushed", "nginx-rtmp, pushing", &published).await;
     publisher.success().await;
 }
