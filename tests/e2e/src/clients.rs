@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 
 use crate::{PATIENCE, clips::repository, interop};
 
-/// What FFmpeg says when somebody has the UDP port that it tried first; it takes another then.
-pub const PORT_TAKEN: &str = "bind failed: Address already in use";
+/// What FFmpeg and GStreamer say when somebody has the UDP port that they tried first; they take another then.
+pub const PORT_TAKEN: &str = "Address already in use";
 
 /// How a reader gets its packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,7 +183,7 @@ impl Running {
         let name = self.name.clone();
         let output = self.output().await;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let silent = stderr.lines().all(|line| line.contains(PORT_TAKEN));
+        let silent = stderr.lines().all(|line| line.is_empty() || line.contains(PORT_TAKEN));
         assert!(output.status.success() && silent, "{name}: {}\n{stderr}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
