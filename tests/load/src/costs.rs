@@ -1,0 +1,119 @@
+//! What processes cost, by `/proc`.
+
+use std::{fs, ops::Sub};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+/// The unit of CPU times in `/proc`, whatever the kernel's own tick is (`USER_HZ`).
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// What some processes have cost together.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct Costs {
+    /// Seconds of CPU, user and system, all threads.
+    pub cpu_s: f64,
+    /// Context switches because a thread waited.
+    pub voluntary_switches: u64,
+    /// Context switches because its time was over.
+    pub involuntary_switches: u64,
+}
+
+impl Costs {
+    /// Of these processes so far. Context switches of threads that have ended are not in it.
+    pub fn read(pids: &[u32]) -> anyhow::Result<Self> {
+        let mut costs = Self::default();
+        for pid in pids {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+                .with_context(|| format!("process {pid} is not there"))?;
+            costs.cpu_s += cpu_ticks(&stat).context("/proc/PID/stat")? as f64 / TICKS_A_SECOND;
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                // A thread may end in between.
+                let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
+                costs.voluntary_switches += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+                costs.involuntary_switches +=
+                    field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
+            }
+        }
+        Ok(costs)
+    }
+}
+
+impl Sub for Costs {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            cpu_s: self.cpu_s - before.cpu_s,
+            voluntary_switches: self.voluntary_switches.saturating_sub(before.voluntary_switches),
+            involuntary_switches: self
+                .involuntary_switches
+                .saturating_sub(before.involuntary_switches),
+        }
+    }
+}
+
+/// What some processes have in memory, together, in KiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Memory {
+    /// The peak of what was resident.
+    pub peak_rss_kib: u64,
+    /// What is resident.
+    pub rss_kib: u64,
+    /// The same, of which what is shared is counted by its share; 0 where that may not be read.
+    pub pss_kib: u64,
+}
+
+impl Memory {
+    /// Of these processes now.
+    pub fn read(pids: &[u32]) -> anyhow::Result<Self> {
+        let mut memory = Self::default();
+        for pid in pids {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))
+                .with_context(|| format!("process {pid} is not there"))?;
+            let Some(peak) = field(&status, "VmHWM:") else { bail!("no VmHWM of {pid}") };
+            memory.peak_rss_kib += peak;
+            memory.rss_kib += field(&status, "VmRSS:").unwrap_or(0);
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
+            memory.pss_kib += rollup.ok().and_then(|text| field(&text, "Pss:")).unwrap_or(0);
+        }
+        Ok(memory)
+    }
+}
+
+/// User and system time of a `/proc/PID/stat`; the name in it may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_name() {
+        let stat = "1 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 40 2 0 0 20";
+        assert_eq!(cpu_ticks(stat), Some(42));
+    }
+
+    #[test]
+    fn this_process_has_memory_and_has_switched() {
+        let pid = [std::process::id()];
+        let memory = Memory::read(&pid).unwrap();
+        assert!(memory.peak_rss_kib >= memory.rss_kib && memory.rss_kib > 0);
+        assert!(Costs::read(&pid).unwrap().cpu_s >= 0.0);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_an_error_that_names_it() {
+        let error = Costs::read(&[u32::MAX]).unwrap_err();
+        assert!(error.to_string().contains("4294967295"), "{error}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The load tool's command line.
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use load::{clip::Kind, dialog::Transport, floor::Floor, run};
+
+#[derive(Parser)]
+#[command(about = "Loads any RTMP-in/RTSP-out server, and measures what that costs it")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One run against a server
+    Run(RunArgs),
+    /// The bare loop that a server is compared with: prints its address, and goes on until it is killed
+    Floor {
+        /// Where it listens; its URL is raw://ADDRESS/{key} for publishers and readers
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Transports {
+    Tcp,
+    Udp,
+    /// In turn.
+    Mix,
+}
+
+#[derive(clap::Args)]
+struct RunArgs {
+    /// The URL of a publisher, with {key} in it
+    #[arg(long, default_value = "rtmp://127.0.0.1:1935/live/{key}")]
+    publish: String,
+    /// The URL of a reader, with {key} in it
+    #[arg(long, default_value = "rtsp://127.0.0.1:8554/{key}")]
+    read: String,
+    /// A process of the server; several are summed
+    #[arg(long = "pid")]
+    pids: Vec<u32>,
+    /// How many streams are published
+    #[arg(long, default_value_t = 1)]
+    streams: usize,
+    /// How many readers each stream has
+    #[arg(long, default_value_t = 1)]
+    readers: usize,
+    /// How many further readers of each stream take nothing more after a second
+    #[arg(long, default_value_t = 0)]
+    stalled: usize,
+    /// How packets come to the readers
+    #[arg(long, value_enum, default_value = "tcp")]
+    transport: Transports,
+    /// How many readers come in a second, and leave with their first keyframe
+    #[arg(long, default_value_t = 0.0)]
+    joins: f64,
+    /// What is published: 720p30, 1080p30, huge, tiny
+    #[arg(long, default_value_t = Kind::Hd)]
+    clip: Kind,
+    /// How long it goes on with all readers before it is measured
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// How long is measured
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    window: Duration,
+    /// Threads of readers
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Count the server's system calls (strace); times are then worth nothing
+    #[arg(long)]
+    system_calls: bool,
+    /// Write the report as JSON there, - for standard output; the table goes to standard error
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(args) => run_once(args),
+        Command::Floor { listen } => {
+            let floor = Floor::bind(listen)?;
+            println!("{}", floor.address()?);
+            std::io::stdout().flush()?;
+            floor.run()
+        }
+    }
+}
+
+fn run_once(args: RunArgs) -> anyhow::Result<()> {
+    let transports = match args.transport {
+        Transports::Tcp => vec![Transport::Tcp],
+        Transports::Udp => vec![Transport::Udp],
+        Transports::Mix => vec![Transport::Tcp, Transport::Udp],
+    };
+    let report = run::run(&run::Setup {
+        publish: args.publish,
+        read: args.read,
+        pids: args.pids,
+        streams: args.streams,
+        readers: args.readers,
+        stalled: args.stalled,
+        transports,
+        joins_per_second: args.joins,
+        clip: args.clip,
+        warm_up: args.warm_up,
+        window: args.window,
+        threads: args.threads,
+        system_calls: args.system_calls,
+    })?;
+    eprint!("{report}");
+    match args.json {
+        None => Ok(()),
+        Some(path) if path.as_os_str() == "-" => {
+            println!("{}", serde_json::to_string(&report)?);
+            Ok(())
+        }
+        Some(path) => std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| path.display().to_string()),
+    }
+}

@@ -1,0 +1,104 @@
+//! The tool against the gateway and against the floor, small and for a second, so that neither can rot.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use load::{
+    clip::Kind,
+    dialog::Transport,
+    report::Report,
+    run::{self, Setup},
+    servers::Server,
+};
+
+const STREAMS: usize = 2;
+const READERS: usize = 2;
+
+/// The gateway, built once.
+fn gateway() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let built = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "gateway"])
+            .current_dir(&repository)
+            .status()
+            .expect("cargo does not start");
+        assert!(built.success(), "the gateway does not build");
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| repository.join("target"), PathBuf::from);
+        target.join("debug/rtmp2rtsp").canonicalize().expect("the built gateway")
+    })
+}
+
+/// Two streams, each with one reader by TCP and one by UDP.
+fn setup(server: &Server) -> Setup {
+    Setup {
+        publish: server.publish.clone(),
+        read: server.read.clone(),
+        pids: vec![server.pid()],
+        streams: STREAMS,
+        readers: READERS,
+        stalled: 0,
+        transports: vec![Transport::Tcp, Transport::Udp],
+        joins_per_second: 0.0,
+        clip: Kind::Tiny,
+        warm_up: Duration::from_millis(100),
+        window: Duration::from_secs(1),
+        threads: 1,
+        system_calls: false,
+    }
+}
+
+/// Everything came, once, in order; and it was measured.
+fn assert_nothing_is_lost(report: &Report) {
+    assert!(report.ended.is_empty(), "{report}");
+    assert!(report.pictures_in > 0, "{report}");
+    assert_eq!(report.pictures_expected, report.pictures_in * READERS as u64, "{report}");
+    assert_eq!(report.pictures_whole, report.pictures_expected, "{report}");
+    assert_eq!((report.pictures_damaged, report.pictures_backwards), (0, 0), "{report}");
+    assert_eq!(report.delay.count, report.pictures_whole, "{report}");
+    assert!(report.delay.p50_ms <= report.delay.p99_ms, "{report}");
+    assert!(report.bytes_out > report.bytes_in, "{report}");
+    assert!(report.memory_after.peak_rss_kib > 0, "{report}");
+}
+
+#[test]
+fn what_is_published_to_the_gateway_is_read_by_tcp_and_udp_with_nothing_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::gateway(gateway(), (29_000, 29_199), None, directory.path()).unwrap();
+    assert_nothing_is_lost(&run::run(&setup(&server)).unwrap());
+}
+
+#[test]
+fn what_is_published_to_the_floor_is_read_by_tcp_and_udp_with_nothing_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let tool = Path::new(env!("CARGO_BIN_EXE_load"));
+    let server = Server::floor(tool, None, directory.path()).unwrap();
+    assert_nothing_is_lost(&run::run(&setup(&server)).unwrap());
+}
+
+#[test]
+fn readers_that_come_get_a_keyframe_while_others_stall_and_the_rest_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::gateway(gateway(), (29_200, 29_399), None, directory.path()).unwrap();
+    let report =
+        run::run(&Setup { stalled: 1, joins_per_second: 20.0, threads: 2, ..setup(&server) });
+    let report = report.unwrap();
+    assert_nothing_is_lost(&report);
+    assert_eq!((report.first_keyframe.count, report.failed_joins), (20, 0), "{report}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let tool = Path::new(env!("CARGO_BIN_EXE_load"));
+    let server = Server::floor(tool, None, directory.path()).unwrap();
+    let setup = setup(&server);
+    drop(server);
+    let error = format!("{:#}", run::run(&setup).unwrap_err());
+    assert!(error.contains("load0"), "{error}");
+}
