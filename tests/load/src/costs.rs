@@ -3,13 +3,13 @@
 use std::{fs, ops::Sub};
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The unit of CPU times in `/proc`, whatever the kernel's own tick is (`USER_HZ`).
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// What some processes have cost together.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Costs {
     /// Seconds of CPU, user and system, all threads.
     pub cpu_s: f64,
@@ -54,7 +54,7 @@ impl Sub for Costs {
 }
 
 /// What some processes have in memory, together, in KiB.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     /// The peak of what was resident.
     pub peak_rss_kib: u64,

@@ -4,6 +4,7 @@
 //! A run has one thread of publishers and one or a few of readers; nothing in them is allocated, timed or locked by packet, so that the
 //! server saturates first. docs/benchmark.md tells how that was checked.
 
+pub mod bench;
 pub mod clip;
 pub mod clock;
 pub mod costs;

@@ -4,7 +4,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use load::{clip::Kind, dialog::Transport, floor::Floor, run};
+use load::{bench, clip::Kind, dialog::Transport, floor::Floor, run};
 
 #[derive(Parser)]
 #[command(about = "Loads any RTMP-in/RTSP-out server, and measures what that costs it")]
@@ -17,6 +17,8 @@ struct Cli {
 enum Command {
     /// One run against a server
     Run(RunArgs),
+    /// All workloads against the floor, the gateway and any peers
+    Bench(BenchArgs),
     /// The bare loop that a server is compared with: prints its address, and goes on until it is killed
     Floor {
         /// Where it listens; its URL is raw://ADDRESS/{key} for publishers and readers
@@ -79,9 +81,41 @@ struct RunArgs {
     json: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct BenchArgs {
+    /// The gateway's binary
+    #[arg(long, default_value = "target/release/rtmp2rtsp")]
+    gateway: PathBuf,
+    /// Another server that runs already: name=N,publish=rtmp://…/{key},read=rtsp://…/{key},pid=1+2
+    #[arg(long = "peer")]
+    peers: Vec<bench::Peer>,
+    /// Names of workloads or groups, such as S1 or S3; none: S1 to S8
+    #[arg(long = "workload")]
+    workloads: Vec<String>,
+    /// How often each is run
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// How long is measured; GOPs have 2 s
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    window: Duration,
+    /// How long each run goes on before it is measured
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// Count system calls in one more run of each
+    #[arg(long)]
+    system_calls: bool,
+    /// Write the page there, and plots beside it
+    #[arg(long)]
+    page: Option<PathBuf>,
+    /// Write all reports as JSON there
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run_once(args),
+        Command::Bench(args) => run_all(args),
         Command::Floor { listen } => {
             let floor = Floor::bind(listen)?;
             println!("{}", floor.address()?);
@@ -121,5 +155,26 @@ fn run_once(args: RunArgs) -> anyhow::Result<()> {
         }
         Some(path) => std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| path.display().to_string()),
+    }
+}
+
+fn run_all(args: BenchArgs) -> anyhow::Result<()> {
+    let plan = bench::Plan {
+        gateway: args.gateway,
+        peers: args.peers,
+        workloads: args.workloads,
+        repeats: args.repeats,
+        window: args.window,
+        warm_up: args.warm_up,
+        system_calls: args.system_calls,
+    };
+    let all = bench::run(&plan)?;
+    if let Some(path) = args.json {
+        std::fs::write(&path, serde_json::to_vec_pretty(&all)?)
+            .with_context(|| path.display().to_string())?;
+    }
+    match args.page {
+        Some(page) => bench::write(&page, &plan, &all),
+        None => Ok(()),
     }
 }

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, fmt};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::costs::{Costs, Memory};
 
 /// Quantiles of times, in milliseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Times {
     pub count: u64,
@@ -35,7 +35,7 @@ impl Times {
 }
 
 /// One run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Streams published.
     pub streams: usize,
@@ -84,7 +84,7 @@ pub struct Report {
     /// What the tool itself cost in the window.
     pub own: Costs,
     /// System calls of the server in the window, by name; only if asked for.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub system_calls: BTreeMap<String, u64>,
     /// CPU seconds of the server for 10^9 bits that went in and out.
     pub cpu_s_per_gbit: f64,

@@ -102,3 +102,27 @@ fn a_server_that_is_not_there_is_an_error_that_names_it() {
     let error = format!("{:#}", run::run(&setup).unwrap_err());
     assert!(error.contains("load0"), "{error}");
 }
+
+#[test]
+fn a_bench_runs_the_floor_and_the_gateway_and_writes_the_page_and_its_plots() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("benchmark.md");
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["bench", "--workload", "S10-streams-1", "--repeats", "1"])
+        .args(["--window", "1s", "--warm-up", "100ms", "--gateway"])
+        .arg(gateway())
+        .arg("--page")
+        .arg(&page)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let text = std::fs::read_to_string(&page).unwrap();
+    for server in ["floor", "gateway"] {
+        let row = format!("| S10-streams-1 | {server} |");
+        let row = text.lines().find(|line| line.starts_with(&row)).expect(&text);
+        assert!(row.contains("| 0 of ") && !row.contains("failed"), "{text}");
+    }
+    for plot in ["benchmark-streams-cpu.svg", "benchmark-streams-p99.svg"] {
+        assert!(text.contains(plot) && directory.path().join(plot).exists(), "{text}");
+    }
+}
