@@ -1,7 +1,7 @@
 //! What is published: pictures of H.264 that have the sizes of real ones, looped with continuous time.
 //!
-//! Nothing decodes them. The parameter sets are real (x264, High profile, no B-frames), the slices begin as those of x264 do, and the rest of a slice is noise
-//! without a zero byte. Sizes are made from a fixed seed, so that every run publishes the same.
+//! Nothing decodes them. The parameter sets are real (x264, High profile, no B-frames), the slices begin as those of x264 do, and
+//! the rest of a slice is noise without a zero byte. Sizes are made from a fixed seed, so that every run publishes the same.
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +21,7 @@ const SPS_1080: &[u8] = &[
     0x67, 0x64, 0x00, 0x28, 0xAC, 0xB4, 0x03, 0xC0, 0x11, 0x3F, 0x2E, 0x02, 0x20, 0x00, 0x00, 0x03,
     0x00, 0x20, 0x00, 0x00, 0x07, 0x81, 0xE3, 0x06, 0x54,
 ];
-/// Pictures a second of all clips.
+/// AccessUnits a second of all clips.
 const PICTURES_A_SECOND: u64 = 30;
 /// How much larger a keyframe is than the other pictures, where the clip says nothing else.
 const KEYFRAME_RATIO: usize = 10;
@@ -176,7 +176,7 @@ pub fn picture_size(kind: Kind) -> (u32, u32) {
 }
 
 /// When picture `number` is due, in microseconds since the first.
-pub fn picture_time_us(number: u64) -> u64 {
+pub fn access_unit_time_us(number: u64) -> u64 {
     number * 1_000_000 / PICTURES_A_SECOND
 }
 

@@ -4,6 +4,7 @@
 //! A run has one thread of publishers and one or a few of readers; nothing in them is allocated, timed or locked by packet, so that the
 //! server saturates first. docs/benchmark.md tells how that was checked.
 
+pub mod access_units;
 pub mod bench;
 pub mod clip;
 pub mod clock;
@@ -11,7 +12,6 @@ pub mod costs;
 pub mod dialog;
 pub mod floor;
 pub mod frames;
-pub mod pictures;
 pub mod publishers;
 pub mod raw;
 pub mod reader;

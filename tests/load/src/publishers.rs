@@ -1,7 +1,7 @@
 //! The thread of all publishers: one timer for them all, images written as they are.
 //!
-//! Publishers are spread evenly over the time between two pictures, and their keyframes over the GOP, as those of real encoders are that know nothing of each
-//! other. What is due within one tick is sent together.
+//! Publishers are spread evenly over the time between two pictures, and their keyframes over the GOP, as those of real encoders
+//! are that know nothing of each other. What is due within one tick is sent together.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -33,7 +33,7 @@ const LISTEN_US: u64 = 500_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sent {
     /// How many.
-    pub pictures: u64,
+    pub access_units: u64,
     /// With all framing.
     pub bytes: u64,
 }
@@ -61,7 +61,7 @@ struct Publisher {
     connection: Connection,
     /// Where in the GOP it is when the first begins it.
     offset: u64,
-    /// The picture of the run with which it began.
+    /// The access unit of the run with which it began.
     began: Option<u64>,
     number: u32,
     pending: Vec<u8>,
@@ -114,23 +114,23 @@ impl Publishers {
         }
         let begin_us = self.clock.now_us();
         let count = self.publishers.len() as u64;
-        for picture in 0.. {
+        for access_unit in 0.. {
             for at in 0..self.publishers.len() {
-                let spread = clip::picture_time_us(1) * at as u64 / count;
-                let due_us = begin_us + clip::picture_time_us(picture) + spread;
+                let spread = clip::access_unit_time_us(1) * at as u64 / count;
+                let due_us = begin_us + clip::access_unit_time_us(access_unit) + spread;
                 if self.clock.stop.load(Relaxed) {
                     return self.end();
                 }
                 let tick_us = due_us.next_multiple_of(TICK_US);
                 self.sleep_until(tick_us);
-                self.send(at, picture, tick_us);
+                self.send(at, access_unit, tick_us);
             }
-            if picture == self.clip.images.len() as u64 {
+            if access_unit == self.clip.images.len() as u64 {
                 // Nobody waits for it any more if the run has failed.
                 let _ = all_begun.send(());
             }
         }
-        unreachable!("there is always a next picture")
+        unreachable!("there is always a next access_unit")
     }
 
     fn sleep_until(&mut self, tick_us: u64) {
@@ -144,18 +144,18 @@ impl Publishers {
         }
     }
 
-    fn send(&mut self, at: usize, picture: u64, due_us: u64) {
+    fn send(&mut self, at: usize, access_unit: u64, due_us: u64) {
         let publisher = &mut self.publishers[at];
         let images = &mut self.clip.images;
-        let position = (picture + publisher.offset) % images.len() as u64;
+        let position = (access_unit + publisher.offset) % images.len() as u64;
         if publisher.began.is_none() && position != 0 {
             return;
         }
-        let began = *publisher.began.get_or_insert(picture);
+        let began = *publisher.began.get_or_insert(access_unit);
         let image = &mut images[position as usize];
         let now_us = self.clock.now_us();
         let is_measured = self.clock.is_measured(now_us);
-        let time_ms = (clip::picture_time_us(picture - began) / 1000) as u32;
+        let time_ms = (clip::access_unit_time_us(access_unit - began) / 1000) as u32;
         if let Err(reason) = publisher.write(image, time_ms, now_us, is_measured) {
             self.published.ended.push(reason);
             publisher.connection = Connection::Ended;
@@ -207,7 +207,7 @@ impl Publisher {
         };
         self.number += 1;
         if is_measured {
-            self.sent.pictures += 1;
+            self.sent.access_units += 1;
             self.sent.bytes += image.bytes.len() as u64;
         }
         flush(socket, &mut self.pending)?;

@@ -13,10 +13,10 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::SockRef;
 
 use crate::{
+    access_units::{AccessUnits, Payload},
     clock::Clock,
     dialog::{Dialog, Next, Transport},
     frames::{Frame, Frames},
-    pictures::{Payload, Pictures},
     raw,
     tally::Tally,
     url::{Scheme, Url},
@@ -88,14 +88,14 @@ pub struct Reader {
     /// Whether it takes nothing more.
     pub is_stalled: bool,
     /// Whole access units so far, in and out of the window; a keyframe was the first.
-    pub pictures_seen: u64,
+    pub access_units_seen: u64,
     /// What it counts.
     pub tally: Tally,
     tcp: TcpStream,
     ports: Option<Ports>,
     dialog: Dialog,
     frames: Frames,
-    pictures: Pictures,
+    access_units: AccessUnits,
 }
 
 impl Reader {
@@ -125,12 +125,12 @@ impl Reader {
         Ok(Self {
             dialog: Dialog::new(plan.url.clone(), plan.transport, client_port),
             tally: Tally::new(plan.stream),
-            pictures: Pictures::new(payload),
+            access_units: AccessUnits::new(payload),
             frames: Frames::default(),
             has_begun: false,
             is_playing: false,
             is_stalled: false,
-            pictures_seen: 0,
+            access_units_seen: 0,
             began_us,
             plan,
             tcp,
@@ -173,10 +173,10 @@ impl Reader {
     fn take_tcp(&mut self, bytes: &[u8], clock: &Clock) -> Result<(), String> {
         let now_us = clock.now_us();
         let mut messages = Vec::new();
-        let Self { frames, pictures, tally, pictures_seen, .. } = self;
+        let Self { frames, access_units, tally, access_units_seen, .. } = self;
         let split = frames.take(bytes, |frame| match frame {
             Frame::Packet(channel, packet) if channel % 2 == 0 => {
-                count(pictures, packet, tally, pictures_seen, now_us, clock);
+                count(access_units, packet, tally, access_units_seen, now_us, clock);
             }
             Frame::Packet(..) => {}
             Frame::Message(message) => messages.push(message.to_vec()),
@@ -216,8 +216,8 @@ impl Reader {
             {
                 for packet in part[..meta.len.min(part.len())].chunks(meta.stride.max(1)) {
                     let packet = packet.get(skipped..).unwrap_or_default();
-                    let (tally, seen) = (&mut self.tally, &mut self.pictures_seen);
-                    count(&mut self.pictures, packet, tally, seen, now_us, clock);
+                    let (tally, seen) = (&mut self.tally, &mut self.access_units_seen);
+                    count(&mut self.access_units, packet, tally, seen, now_us, clock);
                 }
                 if is_measured {
                     self.tally.bytes += meta.len as u64;
@@ -264,16 +264,16 @@ impl Reader {
 }
 
 fn count(
-    pictures: &mut Pictures,
+    access_units: &mut AccessUnits,
     packet: &[u8],
     tally: &mut Tally,
     seen: &mut u64,
     now_us: u64,
     clock: &Clock,
 ) {
-    pictures.packet(packet, |picture| {
-        tally.picture(&picture, now_us, |us| clock.is_measured(us));
-        if picture.is_whole && (*seen > 0 || picture.is_keyframe) {
+    access_units.packet(packet, |access_unit| {
+        tally.access_unit(&access_unit, now_us, |us| clock.is_measured(us));
+        if access_unit.is_whole && (*seen > 0 || access_unit.is_keyframe) {
             *seen += 1;
         }
     });

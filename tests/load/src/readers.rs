@@ -137,7 +137,7 @@ impl Readers {
     fn handle(&mut self, event: &Event) {
         let (at, is_udp) = (event.token().0 / 2, event.token().0 % 2 == 1);
         let Some(reader) = self.readers.get_mut(at).and_then(Option::as_mut) else { return };
-        let (was_playing, had_keyframe) = (reader.is_playing, reader.pictures_seen > 0);
+        let (was_playing, had_keyframe) = (reader.is_playing, reader.access_units_seen > 0);
         let done = match (is_udp, reader.has_begun) {
             (true, _) => reader.read_udp(&mut self.buffers, &self.clock),
             (false, false) if event.is_writable() || event.is_error() => reader.connected(),
@@ -146,7 +146,7 @@ impl Readers {
             (false, true) => Ok(()),
         };
         let is_new = !was_playing && reader.is_playing;
-        let has_keyframe = !had_keyframe && reader.pictures_seen > 0;
+        let has_keyframe = !had_keyframe && reader.access_units_seen > 0;
         let purpose = reader.plan.purpose;
         let is_raw = reader.plan.url.scheme == Scheme::Raw;
         if purpose == Purpose::Join {
@@ -161,7 +161,10 @@ impl Readers {
             }
             return;
         }
-        if purpose == Purpose::Stall && reader.pictures_seen >= STALL_AFTER && !reader.is_stalled {
+        if purpose == Purpose::Stall
+            && reader.access_units_seen >= STALL_AFTER
+            && !reader.is_stalled
+        {
             let _ = reader.stall(self.poll.registry());
         }
         self.connecting -= usize::from(is_new);

@@ -46,19 +46,19 @@ pub struct Report {
     /// How long was measured, in seconds.
     pub seconds: f64,
     /// Access units published in the window.
-    pub pictures_in: u64,
+    pub access_units_in: u64,
     /// Bytes published in the window.
     pub bytes_in: u64,
     /// Access units that readers were to get.
-    pub pictures_expected: u64,
+    pub access_units_expected: u64,
     /// Those that came whole.
-    pub pictures_whole: u64,
+    pub access_units_whole: u64,
     /// Those that came with bytes missing.
-    pub pictures_damaged: u64,
+    pub access_units_damaged: u64,
     /// Those that did not come.
-    pub pictures_lost: u64,
+    pub access_units_lost: u64,
     /// Those that came after a later one.
-    pub pictures_backwards: u64,
+    pub access_units_backwards: u64,
     /// Bytes that readers got in the window.
     pub bytes_out: u64,
     /// From the publisher's write to the reader's read of the last byte, of all readers.
@@ -100,13 +100,13 @@ impl Report {
             self.cpu_s_per_gbit = self.server.cpu_s / gbit;
             self.own_cpu_s_per_gbit = self.own.cpu_s / gbit;
         }
-        let came = self.pictures_whole + self.pictures_damaged;
-        self.pictures_lost = self.pictures_expected.saturating_sub(came);
+        let came = self.access_units_whole + self.access_units_damaged;
+        self.access_units_lost = self.access_units_expected.saturating_sub(came);
     }
 
     /// Microseconds of the server's CPU for each access unit in and out.
-    pub fn cpu_us_per_picture(&self) -> f64 {
-        self.server.cpu_s * 1e6 / (self.pictures_in + self.pictures_whole).max(1) as f64
+    pub fn cpu_us_per_access_unit(&self) -> f64 {
+        self.server.cpu_s * 1e6 / (self.access_units_in + self.access_units_whole).max(1) as f64
     }
 }
 
@@ -123,11 +123,11 @@ impl fmt::Display for Report {
             f,
             "{:<24}{} of {}; lost {}, damaged {}, backwards {}",
             "access units",
-            self.pictures_whole,
-            self.pictures_expected,
-            self.pictures_lost,
-            self.pictures_damaged,
-            self.pictures_backwards
+            self.access_units_whole,
+            self.access_units_expected,
+            self.access_units_lost,
+            self.access_units_damaged,
+            self.access_units_backwards
         )?;
         writeln!(f, "{:<24}{}", "delay", self.delay)?;
         writeln!(f, "{:<24}{:.2} ms", "  p99, worst reader", self.worst_reader_p99_ms)?;
@@ -145,10 +145,10 @@ impl fmt::Display for Report {
             after.pss_kib as f64 / 1024.0,
             before.pss_kib as f64 / 1024.0
         )?;
-        let per_picture = self.cpu_us_per_picture();
+        let per_access_unit = self.cpu_us_per_access_unit();
         writeln!(
             f,
-            "{:<24}{:.3} s a Gbit, {per_picture:.1} us an access unit (in + out)",
+            "{:<24}{:.3} s a Gbit, {per_access_unit:.1} us an access unit (in + out)",
             "  CPU", self.cpu_s_per_gbit
         )?;
         costs(f, "tool", &self.own, self.seconds)?;
@@ -194,13 +194,13 @@ mod tests {
         let mut report = Report {
             bytes_in: 25_000_000,
             bytes_out: 100_000_000,
-            pictures_expected: 10,
-            pictures_whole: 7,
-            pictures_damaged: 1,
+            access_units_expected: 10,
+            access_units_whole: 7,
+            access_units_damaged: 1,
             ..Report::default()
         };
         report.server.cpu_s = 0.5;
         report.conclude();
-        assert_eq!((report.cpu_s_per_gbit, report.pictures_lost), (0.5, 2));
+        assert_eq!((report.cpu_s_per_gbit, report.access_units_lost), (0.5, 2));
     }
 }

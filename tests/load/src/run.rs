@@ -204,12 +204,12 @@ fn add_readers(report: &mut Report, told: &Told, published: &Published) -> anyho
     // What a reader that never came to play would have got is lost as well.
     for stream in 0..report.streams {
         let readers = (report.readers / report.streams.max(1)) as u64;
-        report.pictures_expected += published.sent[stream].pictures * readers;
+        report.access_units_expected += published.sent[stream].access_units * readers;
     }
     for tally in &told.tallies {
-        report.pictures_whole += tally.whole;
-        report.pictures_damaged += tally.damaged;
-        report.pictures_backwards += tally.backwards;
+        report.access_units_whole += tally.whole;
+        report.access_units_damaged += tally.damaged;
+        report.access_units_backwards += tally.backwards;
         report.bytes_out += tally.bytes;
         delay.add(&tally.delays)?;
         let p99 = Times::of(&tally.delays).p99_ms;
@@ -222,7 +222,7 @@ fn add_readers(report: &mut Report, told: &Told, published: &Published) -> anyho
 }
 
 fn add_publishers(report: &mut Report, published: &Published) {
-    report.pictures_in = published.sent.iter().map(|sent| sent.pictures).sum();
+    report.access_units_in = published.sent.iter().map(|sent| sent.access_units).sum();
     report.bytes_in = published.sent.iter().map(|sent| sent.bytes).sum();
     report.lateness = Times::of(&published.lateness);
     report.most_pending_bytes = published.most_pending_bytes;

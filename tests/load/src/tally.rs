@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::pictures::Picture;
+use crate::access_units::AccessUnit;
 
 /// The longest delay that is told apart.
 const LONGEST_US: u64 = 60_000_000;
@@ -42,8 +42,13 @@ impl Tally {
     }
 
     /// Counts an access unit; whether it was sent in the window is told by `is_measured`.
-    pub fn picture(&mut self, picture: &Picture, now_us: u64, is_measured: impl Fn(u64) -> bool) {
-        let Some(stamp) = picture.stamp else {
+    pub fn access_unit(
+        &mut self,
+        access_unit: &AccessUnit,
+        now_us: u64,
+        is_measured: impl Fn(u64) -> bool,
+    ) {
+        let Some(stamp) = access_unit.stamp else {
             // It is lost to those that count numbers; when it was sent nobody knows.
             return;
         };
@@ -55,7 +60,7 @@ impl Tally {
         if !is_measured(stamp.sent_us) {
             return;
         }
-        if picture.is_whole {
+        if access_unit.is_whole {
             self.whole += 1;
             self.delays.saturating_record(now_us.saturating_sub(stamp.sent_us).max(1));
         } else {
@@ -93,16 +98,16 @@ mod tests {
     use super::*;
     use crate::stamp::Stamp;
 
-    fn picture(number: u32, sent_us: u64, is_whole: bool) -> Picture {
+    fn access_unit(number: u32, sent_us: u64, is_whole: bool) -> AccessUnit {
         let stamp = Some(Stamp { number, sent_us, slice_bytes: 1 });
-        Picture { stamp, is_keyframe: false, is_whole }
+        AccessUnit { stamp, is_keyframe: false, is_whole }
     }
 
     #[test]
     fn only_what_was_sent_in_the_window_counts() {
         let mut tally = Tally::new(0);
         for (number, sent_us) in [(1, 9), (2, 10), (3, 19), (4, 20)] {
-            tally.picture(&picture(number, sent_us, true), 30, |us| (10..20).contains(&us));
+            tally.access_unit(&access_unit(number, sent_us, true), 30, |us| (10..20).contains(&us));
         }
         assert_eq!((tally.whole, tally.damaged, tally.backwards), (2, 0, 0));
         assert_eq!((tally.delays.min(), tally.delays.max()), (11, 20));
@@ -112,7 +117,7 @@ mod tests {
     fn damage_and_repetition_are_told_apart() {
         let mut tally = Tally::new(0);
         for (number, is_whole) in [(1, true), (1, true), (2, false), (0, true)] {
-            tally.picture(&picture(number, 0, is_whole), 1, |_| true);
+            tally.access_unit(&access_unit(number, 0, is_whole), 1, |_| true);
         }
         assert_eq!((tally.whole, tally.damaged, tally.backwards), (1, 1, 2));
     }

@@ -56,11 +56,11 @@ fn setup(server: &Server) -> Setup {
 /// Everything came, once, in order; and it was measured.
 fn assert_nothing_is_lost(report: &Report) {
     assert!(report.ended.is_empty(), "{report}");
-    assert!(report.pictures_in > 0, "{report}");
-    assert_eq!(report.pictures_expected, report.pictures_in * READERS as u64, "{report}");
-    assert_eq!(report.pictures_whole, report.pictures_expected, "{report}");
-    assert_eq!((report.pictures_damaged, report.pictures_backwards), (0, 0), "{report}");
-    assert_eq!(report.delay.count, report.pictures_whole, "{report}");
+    assert!(report.access_units_in > 0, "{report}");
+    assert_eq!(report.access_units_expected, report.access_units_in * READERS as u64, "{report}");
+    assert_eq!(report.access_units_whole, report.access_units_expected, "{report}");
+    assert_eq!((report.access_units_damaged, report.access_units_backwards), (0, 0), "{report}");
+    assert_eq!(report.delay.count, report.access_units_whole, "{report}");
     assert!(report.delay.p50_ms <= report.delay.p99_ms, "{report}");
     assert!(report.bytes_out > report.bytes_in, "{report}");
     assert!(report.memory_after.peak_rss_kib > 0, "{report}");

@@ -45,58 +45,76 @@ pub fn plots(all: &[Series]) -> Vec<(String, String)> {
     plots
 }
 
-/// Both axes logarithmic, by powers of ten.
-fn plot(title: &str, lines: &[Line]) -> String {
-    let points = || lines.iter().flat_map(|line| &line.points);
-    let decades = |value: fn(&(f64, f64)) -> f64| {
-        let logs = || points().map(value).filter(|value| *value > 0.0).map(f64::log10);
-        let (low, high) = (logs().fold(f64::MAX, f64::min), logs().fold(f64::MIN, f64::max));
-        // Nothing above zero has no logarithm: any decade will do.
-        if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil().max(low.floor() + 1.0)) }
-    };
-    let (x, y) = (decades(|point| point.0), decades(|point| point.1));
-    let place = |point: (f64, f64)| {
+/// Both axes, logarithmic, by the powers of ten at their ends.
+struct Axes {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Axes {
+    fn around(lines: &[Line]) -> Self {
+        let decades = |value: fn(&(f64, f64)) -> f64| {
+            let points = lines.iter().flat_map(|line| &line.points).map(value);
+            let logs: Vec<_> = points.filter(|value| *value > 0.0).map(f64::log10).collect();
+            let low = logs.iter().copied().fold(f64::MAX, f64::min).floor();
+            let high = logs.iter().copied().fold(f64::MIN, f64::max).ceil();
+            // Nothing above zero has no logarithm: any decade will do.
+            if logs.is_empty() { (0.0, 1.0) } else { (low, high.max(low + 1.0)) }
+        };
+        Self { x: decades(|point| point.0), y: decades(|point| point.1) }
+    }
+
+    /// Where a point is in the plot.
+    fn place(&self, point: (f64, f64)) -> (f64, f64) {
         let share = |value: f64, (low, high): (f64, f64)| {
             (value.max(1e-9).log10() - low).max(0.0) / (high - low)
         };
         (
-            MARGIN + share(point.0, x) * (SIZE.0 - 2.0 * MARGIN),
-            SIZE.1 - MARGIN - share(point.1, y) * (SIZE.1 - 2.0 * MARGIN),
+            MARGIN + share(point.0, self.x) * (SIZE.0 - 2.0 * MARGIN),
+            SIZE.1 - MARGIN - share(point.1, self.y) * (SIZE.1 - 2.0 * MARGIN),
         )
-    };
+    }
+
+    /// A line with its label for each power of ten.
+    fn grid(&self) -> String {
+        let mut svg = String::new();
+        let powers = |(low, high): (f64, f64)| (low as i32..=high as i32).map(|at| 10f64.powi(at));
+        let mut draw = |from: (f64, f64), to: (f64, f64), label: f64, at: (f64, f64)| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                svg,
+                "<path d=\"M{:.1} {:.1}L{:.1} {:.1}\" stroke=\"#ddd\"/><text x=\"{:.1}\" y=\"{:.1}\">{label}</text>",
+                from.0, from.1, to.0, to.1, at.0, at.1
+            );
+        };
+        let ends = |(low, high): (f64, f64)| (10f64.powf(low), 10f64.powf(high));
+        let ((left, right), (bottom, top)) = (ends(self.x), ends(self.y));
+        for value in powers(self.x) {
+            let (from, to) = (self.place((value, bottom)), self.place((value, top)));
+            draw(from, to, value, (from.0, from.1 + 16.0));
+        }
+        for value in powers(self.y) {
+            let (from, to) = (self.place((left, value)), self.place((right, value)));
+            draw(from, to, value, (4.0, from.1 + 4.0));
+        }
+        svg
+    }
+}
+
+fn plot(title: &str, lines: &[Line]) -> String {
+    let axes = Axes::around(lines);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n<text x=\"{MARGIN}\" y=\"20\">{title}</text>\n",
-        SIZE.0, SIZE.1
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n<text x=\"{MARGIN}\" y=\"20\">{title}</text>\n{}",
+        SIZE.0,
+        SIZE.1,
+        axes.grid()
     );
-    // Writing to a string cannot fail.
-    let mut grid = |from: (f64, f64), to: (f64, f64), label: f64, at: (f64, f64)| {
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{:.1} {:.1}L{:.1} {:.1}\" stroke=\"#ddd\"/><text x=\"{:.1}\" y=\"{:.1}\">{label}</text>",
-            from.0, from.1, to.0, to.1, at.0, at.1
-        );
-    };
-    let (bottom, top) = (10f64.powf(y.0), 10f64.powf(y.1));
-    let (left, right) = (10f64.powf(x.0), 10f64.powf(x.1));
-    for power in x.0 as i32..=x.1 as i32 {
-        let value = 10f64.powi(power);
-        let (from, to) = (place((value, bottom)), place((value, top)));
-        grid(from, to, value, (from.0, from.1 + 16.0));
-    }
-    for power in y.0 as i32..=y.1 as i32 {
-        let value = 10f64.powi(power);
-        let (from, to) = (place((left, value)), place((right, value)));
-        grid(from, to, value, (4.0, from.1 + 4.0));
-    }
     for (at, line) in lines.iter().enumerate() {
-        let path: Vec<_> = line
-            .points
-            .iter()
-            .map(|point| place(*point))
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
+        let places = line.points.iter().map(|point| axes.place(*point));
+        let path: Vec<_> = places.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let (name, colour, label) = (&line.name, line.colour, 20.0 + at as f64 * 16.0);
+        // Writing to a string cannot fail.
         let _ = writeln!(
             svg,
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\

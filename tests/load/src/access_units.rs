@@ -5,7 +5,7 @@ use crate::stamp::{SEI_BYTES, Stamp};
 
 /// An access unit that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Picture {
+pub struct AccessUnit {
     /// Its stamp; `None` if that is lost.
     pub stamp: Option<Stamp>,
     /// Whether there is an IDR slice.
@@ -25,7 +25,7 @@ pub enum Payload {
 
 /// The access unit that is coming.
 #[derive(Debug)]
-pub struct Pictures {
+pub struct AccessUnits {
     payload: Payload,
     next_sequence: Option<u16>,
     timestamp: u32,
@@ -36,7 +36,7 @@ pub struct Pictures {
     has_gap: bool,
 }
 
-impl Pictures {
+impl AccessUnits {
     /// Nothing has come yet.
     pub fn new(payload: Payload) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Pictures {
     }
 
     /// Takes an RTP packet, and gives the access units that have ended with it: the one before, if its last packet was lost, and its own.
-    pub fn packet(&mut self, packet: &[u8], mut ended: impl FnMut(Picture)) {
+    pub fn packet(&mut self, packet: &[u8], mut ended: impl FnMut(AccessUnit)) {
         let Some((header, payload)) = rtp_payload(packet) else { return };
         let [_, flags, s0, s1, t0, t1, t2, t3, ..] = *header else { return };
         let sequence = u16::from_be_bytes([s0, s1]);
@@ -76,14 +76,14 @@ impl Pictures {
         }
     }
 
-    fn end(&mut self) -> Picture {
+    fn end(&mut self) -> AccessUnit {
         let stamp = self.stamp.take();
         let is_whole =
             !self.has_gap && stamp.is_some_and(|stamp| stamp.slice_bytes == self.slice_bytes);
-        let picture = Picture { stamp, is_keyframe: self.is_keyframe, is_whole };
+        let access_unit = AccessUnit { stamp, is_keyframe: self.is_keyframe, is_whole };
         (self.packets, self.slice_bytes) = (0, 0);
         (self.is_keyframe, self.has_gap) = (false, false);
-        picture
+        access_unit
     }
 
     fn raw(&mut self, mut payload: &[u8]) {
@@ -164,10 +164,12 @@ mod tests {
         [&[0x80, flags, s0, s1, 0, 0, 0, timestamp, 0, 0, 0, 1], payload].concat()
     }
 
-    fn read(packets: &[Vec<u8>]) -> Vec<Picture> {
-        let mut pictures = Pictures::new(Payload::H264);
+    fn read(packets: &[Vec<u8>]) -> Vec<AccessUnit> {
+        let mut access_units = AccessUnits::new(Payload::H264);
         let mut ended = Vec::new();
-        packets.iter().for_each(|packet| pictures.packet(packet, |picture| ended.push(picture)));
+        packets
+            .iter()
+            .for_each(|packet| access_units.packet(packet, |access_unit| ended.push(access_unit)));
         ended
     }
 
@@ -184,15 +186,15 @@ mod tests {
 
     #[test]
     fn a_keyframe_in_fragments_is_whole() {
-        let picture = Picture { stamp: Some(STAMP), is_keyframe: true, is_whole: true };
-        assert_eq!(read(&fragmented()), [picture]);
+        let access_unit = AccessUnit { stamp: Some(STAMP), is_keyframe: true, is_whole: true };
+        assert_eq!(read(&fragmented()), [access_unit]);
     }
 
     #[test]
     fn an_access_unit_in_single_packets_is_whole() {
-        let picture = Picture { stamp: Some(STAMP), is_keyframe: false, is_whole: true };
+        let access_unit = AccessUnit { stamp: Some(STAMP), is_keyframe: false, is_whole: true };
         let packets = [rtp(1, 1, false, &STAMP.sei()), rtp(2, 1, true, &[0x41, 1, 2, 3, 4, 5])];
-        assert_eq!(read(&packets), [picture]);
+        assert_eq!(read(&packets), [access_unit]);
     }
 
     #[test]
@@ -202,9 +204,9 @@ mod tests {
             packets.insert(0, rtp(0xFFFE, 0, true, &[0x41]));
             packets.remove(lost + 1);
             packets.push(rtp(2, 2, true, &[0x41]));
-            let pictures = read(&packets);
-            assert_eq!(pictures.len(), 3, "{lost}");
-            assert!(!pictures[1].is_whole, "{lost}");
+            let access_units = read(&packets);
+            assert_eq!(access_units.len(), 3, "{lost}");
+            assert!(!access_units[1].is_whole, "{lost}");
         }
     }
 
@@ -218,11 +220,12 @@ mod tests {
     fn the_floors_packets_are_read_as_well() {
         let stamp = Stamp { slice_bytes: 3000, ..STAMP };
         let bytes = raw::packets(&[&stamp.sei()[..], &[0x65; 3000]].concat());
-        let mut pictures = Pictures::new(Payload::Raw);
+        let mut access_units = AccessUnits::new(Payload::Raw);
         let mut ended = Vec::new();
         for frame in bytes.chunks(raw::PACKET_BYTES + raw::FRAMING_BYTES) {
-            pictures.packet(&frame[raw::FRAMING_BYTES..], |picture| ended.push(picture));
+            access_units
+                .packet(&frame[raw::FRAMING_BYTES..], |access_unit| ended.push(access_unit));
         }
-        assert_eq!(ended, [Picture { stamp: Some(stamp), is_keyframe: true, is_whole: true }]);
+        assert_eq!(ended, [AccessUnit { stamp: Some(stamp), is_keyframe: true, is_whole: true }]);
     }
 }
