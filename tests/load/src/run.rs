@@ -25,7 +25,7 @@ use crate::{
 /// How long all publishers may take to begin, and all readers to play.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long what was sent in the window may be on its way after it.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(3);
 /// How often a condition of another thread is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
