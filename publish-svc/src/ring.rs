@@ -69,7 +69,7 @@ enum Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// Access units in decode order.
-    pub(crate) units: Vec<Arc<RingUnit>>,
+    pub(crate) units: SmallVec<[Arc<RingUnit>; 4]>,
     /// How many access units were passed over since they were gone or too old; a skip ends at a keyframe.
     pub(crate) skipped: u32,
     /// Why, if a skip began.
@@ -250,10 +250,9 @@ impl Ring {
         batch
     }
 
-    /// Completes when something lies behind `cursor`. Cancel safe.
-    pub(crate) async fn wait(&self, cursor: Cursor) {
-        // The sender lives as long as `self`, so this does not fail.
-        let _ = self.end.subscribe().wait_for(|&end| end > cursor.next).await;
+    /// Tells when something new has come.
+    pub(crate) fn news(&self) -> News {
+        News(self.end.subscribe())
     }
 
     /// The sequence number and the timestamp of the first packet of `track` that a reader at `cursor` gets, for RTP-Info; `None` for
@@ -275,13 +274,14 @@ impl Ring {
 
     /// Completes when [`Self::first_packet`] of each of these tracks is known. Cancel safe.
     pub(crate) async fn first_packets(&self, cursor: Cursor, tracks: &[usize]) {
+        let mut news = self.news();
         loop {
             // Taken first, so that no push in between is slept through.
             let seen = self.live_edge();
             if tracks.iter().all(|&track| self.first_packet(cursor, track).1.is_some()) {
                 return;
             }
-            self.wait(seen).await;
+            news.wait(seen).await;
         }
     }
 
@@ -289,6 +289,18 @@ impl Ring {
     #[cfg(test)]
     fn bytes(&self) -> usize {
         self.lock().bytes
+    }
+}
+
+/// Tells a reader when something new has come.
+pub(crate) struct News(watch::Receiver<u64>);
+
+impl News {
+    /// Completes when something lies behind `cursor`; never if the ring is gone. Cancel safe.
+    pub(crate) async fn wait(&mut self, cursor: Cursor) {
+        if self.0.wait_for(|&end| end > cursor.next).await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -241,7 +241,7 @@ async fn a_push_wakes_those_who_wait() {
     let cursor = ring.live_edge();
     let waiting = tokio::spawn({
         let ring = ring.clone();
-        async move { ring.wait(cursor).await }
+        async move { ring.news().wait(cursor).await }
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());

@@ -6,6 +6,7 @@ mod waiting;
 use std::{
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +16,11 @@ use media::{
     StreamKey,
     rtsp::{ServerConfig, ServerConnection, tunnel::WebSocketError},
 };
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
+use tokio::{
+    io::AsyncWriteExt,
+    net::tcp::OwnedWriteHalf,
+    time::{Sleep, sleep_until},
+};
 
 use super::{
     Place, Shared,
@@ -58,6 +63,10 @@ pub(super) struct Connection {
     heard: Heard,
     /// Since when what waits could not be written.
     stuck_since: Option<Instant>,
+    /// When timeouts are looked at next.
+    next_tick: Instant,
+    /// Set to what is due next; kept, for to make a timer anew at each wake-up costs as much as to write a packet.
+    timer: Pin<Box<Sleep>>,
     began: Instant,
     bytes_sent: u64,
     _place: Place,
@@ -86,11 +95,10 @@ struct Played {
 /// What woke the task.
 enum Wake {
     Read(Result<Came, Deaf>),
-    Written(io::Result<usize>),
+    Writable(io::Result<()>),
     Answer(Ready),
     Media,
-    Report,
-    Tick,
+    Time,
     End(Closed),
 }
 
@@ -118,6 +126,8 @@ impl Connection {
             played: None,
             heard: Arc::new(Mutex::new(began)),
             stuck_since: None,
+            next_tick: began + TICK,
+            timer: Box::pin(sleep_until((began + TICK).into())),
             began,
             bytes_sent: 0,
             _place: place,
@@ -159,12 +169,18 @@ impl Connection {
     }
 
     async fn wake(&mut self) -> Wake {
-        let room = self.output.len() < MAX_WAITING;
-        let session = self.session.as_ref();
-        let playback = session.and_then(|session| session.playback.as_ref());
+        self.set_timer();
+        let Self { session, waiting, inbound, input, writing, output, shared, timer, .. } = self;
+        let room = output.len() < MAX_WAITING;
+        let read_on =
+            output.len() < MAX_UNWRITTEN && (waiting.is_none() || input.len() < MAX_INPUT);
+        let (stream, playback) = match session {
+            Some(Session { stream, playback, .. }) => (Some(stream), playback.as_mut()),
+            None => (None, None),
+        };
         let ended = async {
-            match session {
-                Some(session) => session.stream.ended.cancelled().await,
+            match stream {
+                Some(stream) => stream.ended.cancelled().await,
                 None => std::future::pending().await,
             }
         };
@@ -174,39 +190,31 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        let report = async {
-            match playback {
-                Some(playback) => tokio::time::sleep_until(playback.next_report().into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        let waiting = &mut self.waiting;
-        let read_on = self.output.len() < MAX_UNWRITTEN
-            && (waiting.is_none() || self.input.len() < MAX_INPUT);
         let answer = async {
             match waiting {
                 Some(waiting) => waiting.as_mut().await,
                 None => std::future::pending().await,
             }
         };
-        let unsent = self.output.front().cloned();
-        let writing = &mut self.writing;
-        let write = async {
-            match &unsent {
-                Some(bytes) => writing.write(bytes).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            () = self.shared.shutdown.draining().cancelled() => Wake::End(Closed::ServerStops),
+            () = shared.shutdown.draining().cancelled() => Wake::End(Closed::ServerStops),
             () = ended => Wake::End(Closed::StreamEnded),
             ready = answer => Wake::Answer(ready),
-            read = self.inbound.read(&mut self.input), if read_on => Wake::Read(read),
-            written = write => Wake::Written(written),
-            () = report => Wake::Report,
+            read = inbound.read(input), if read_on => Wake::Read(read),
+            writable = writing.writable(), if !output.is_empty() => Wake::Writable(writable),
+            () = timer => Wake::Time,
             () = media => Wake::Media,
-            () = tokio::time::sleep(TICK) => Wake::Tick,
+        }
+    }
+
+    /// Sets the timer to what is due next, if it is not.
+    fn set_timer(&mut self) {
+        let report = self.session.as_ref().and_then(|session| session.playback.as_ref());
+        let report = report.map(Playback::next_report);
+        let due = report.map_or(self.next_tick, |report| report.min(self.next_tick)).into();
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
         }
     }
 
@@ -214,7 +222,7 @@ impl Connection {
     fn handle(&mut self, wake: Wake) -> Option<Closed> {
         match wake {
             Wake::End(why) => return Some(why),
-            Wake::Written(Err(_)) => return Some(Closed::Broken),
+            Wake::Writable(Err(_)) => return Some(Closed::Broken),
             Wake::Read(Err(why)) => return Some(self.deaf(&why)),
             Wake::Read(Ok(Came::End)) => return Some(Closed::ByReader),
             Wake::Read(Ok(Came::Bytes(answers))) => {
@@ -233,18 +241,16 @@ impl Connection {
                     return Some(why);
                 }
             }
-            Wake::Written(Ok(bytes)) => self.written(bytes),
+            Wake::Writable(Ok(())) => {}
             Wake::Media => {
                 if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session {
                     playback.advance(reader, &mut self.output);
                 }
             }
-            Wake::Report => {
-                if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session {
-                    playback.report(reader, &mut self.output);
-                }
-            }
-            Wake::Tick => {}
+            Wake::Time => self.time(),
+        }
+        if self.write().is_err() {
+            return Some(Closed::Broken);
         }
         if self.output.is_empty() {
             self.stuck_since = None;
@@ -252,6 +258,32 @@ impl Connection {
             self.stuck_since.get_or_insert_with(Instant::now);
         }
         self.overdue()
+    }
+
+    fn time(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+        }
+        if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session
+            && now >= playback.next_report()
+        {
+            playback.report(reader, &mut self.output);
+        }
+    }
+
+    /// Writes as much of what waits as the socket takes: as a rule all of it, in one call, right behind what made it.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            let written = self.writing.try_write_vectored(&self.output.slices());
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.written(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn deaf(&mut self, why: &Deaf) -> Closed {

@@ -20,7 +20,7 @@ use svc_core::clock::wall_clock;
 use super::{Shared, udp::UdpPorts, wire::Output};
 use crate::{
     metrics::Counted,
-    ring::{Cursor, RingUnit},
+    ring::{Cursor, News, RingUnit},
     stream::{PublishedStream, ReaderDescription, ReaderEntry, Transport},
 };
 
@@ -47,6 +47,7 @@ pub(super) struct Playback {
     description: Arc<ReaderDescription>,
     tracks: Vec<Track>,
     cursor: Cursor,
+    news: News,
     next_report: Instant,
     /// Of all readers of the transport.
     sent: Counter,
@@ -81,6 +82,7 @@ impl Playback {
             _counted: (!multicast).then(|| shared.metrics.play(reader.by)),
             multicast,
             shared,
+            news: stream.ring.news(),
             stream,
             description,
             tracks,
@@ -102,7 +104,7 @@ impl Playback {
     }
 
     /// Completes when something is to be done by [`Self::advance`]; never while the connection has no room for it. Cancel safe.
-    pub(super) async fn ready(&self, room: bool) {
+    pub(super) async fn ready(&mut self, room: bool) {
         if !self.paced.is_empty() {
             tokio::time::sleep_until(self.next_burst.into()).await;
             if let Some(udp) = self.udp() {
@@ -110,7 +112,7 @@ impl Playback {
                 let _ = udp.writable().await;
             }
         } else if room {
-            self.stream.ring.wait(self.cursor).await;
+            self.news.wait(self.cursor).await;
         } else {
             std::future::pending::<()>().await;
         }

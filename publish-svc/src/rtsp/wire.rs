@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
+    io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use media::rtsp::tunnel::{
     Base64Reader, NotBase64, WebSocketError, WebSocketReader, close_frame, messages,
 };
+use smallvec::SmallVec;
 use tokio::{
     io::AsyncReadExt as _,
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -20,6 +21,8 @@ use tokio::{
 
 use super::{Place, Shared};
 
+/// Buffers that one write takes; what a wake-up makes is one or a few.
+const MAX_SLICES: usize = 16;
 /// Room for one read of a socket.
 pub(super) const READ_BYTES: usize = 4096;
 
@@ -239,6 +242,8 @@ impl Output {
     /// Adds a response, or whole interleaved frames.
     pub(super) fn push(&mut self, rtsp: Bytes) {
         match self.framing {
+            // An empty one could not be told from a connection that takes nothing more.
+            _ if rtsp.is_empty() => {}
             Framing::Plain => self.waiting.push_back(rtsp),
             Framing::WebSocket => {
                 let mut framed = BytesMut::new();
@@ -264,8 +269,9 @@ impl Output {
         }
     }
 
-    pub(super) fn front(&self) -> Option<&Bytes> {
-        self.waiting.front()
+    /// What waits, as one write takes it.
+    pub(super) fn slices(&self) -> SmallVec<[IoSlice<'_>; MAX_SLICES]> {
+        self.waiting.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes)).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -277,12 +283,15 @@ impl Output {
     }
 
     /// Takes off what was written.
-    pub(super) fn written(&mut self, bytes: usize) {
-        if let Some(front) = self.waiting.front_mut() {
-            front.advance(bytes.min(front.len()));
-            if front.is_empty() {
-                self.waiting.pop_front();
+    pub(super) fn written(&mut self, mut bytes: usize) {
+        while let Some(front) = self.waiting.front_mut() {
+            let taken = bytes.min(front.len());
+            front.advance(taken);
+            bytes -= taken;
+            if !front.is_empty() {
+                return;
             }
+            self.waiting.pop_front();
         }
     }
 

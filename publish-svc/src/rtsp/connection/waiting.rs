@@ -120,6 +120,7 @@ pub(in crate::rtsp) async fn place(
     start: Start,
 ) -> Cursor {
     let edge = stream.ring.live_edge();
+    let mut news = stream.ring.news();
     let keyframe = async {
         loop {
             // Taken first, so that no push in between is slept through.
@@ -131,7 +132,7 @@ pub(in crate::rtsp) async fn place(
             if let Some(cursor) = keyframe {
                 return cursor;
             }
-            stream.ring.wait(seen).await;
+            news.wait(seen).await;
         }
     };
     tokio::select! {
