@@ -2,11 +2,14 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{Ordered, PacketBatch, ReceivedPacket, inspect, inspect::marker_ends_unit};
 use crate::codec::{Codec, MediaKind};
+
+/// What is kept of the buffer from one access unit to the next: most pictures are below it.
+const KEPT_BYTES: usize = 64 << 10;
 
 /// Gathers packets in order into access units: ends one where its payload format says so or the timestamp changes. Bounded by
 /// `max_bytes` per access unit; what exceeds it is dropped whole.
@@ -14,6 +17,9 @@ pub struct AccessUnitAssembler {
     codec: Codec,
     max_bytes: usize,
     open: Option<Open>,
+    /// The packets of the open access unit. The buffer is kept, so that it need not grow each time, and a whole access unit is taken out
+    /// of it as large as it is.
+    data: Vec<u8>,
     ready: VecDeque<AssembledAccessUnit>,
     /// Packets are missing before the next one.
     gap: bool,
@@ -21,7 +27,6 @@ pub struct AccessUnitAssembler {
 }
 
 struct Open {
-    data: BytesMut,
     sizes: SmallVec<[u16; 16]>,
     timestamp: u32,
     keyframe: bool,
@@ -51,7 +56,15 @@ pub struct AssembledAccessUnit {
 impl AccessUnitAssembler {
     /// An assembler for a track in this codec.
     pub fn new(codec: Codec, max_bytes: usize) -> Self {
-        Self { codec, max_bytes, open: None, ready: VecDeque::new(), gap: false, oversized: 0 }
+        Self {
+            codec,
+            max_bytes,
+            open: None,
+            data: Vec::new(),
+            ready: VecDeque::new(),
+            gap: false,
+            oversized: 0,
+        }
     }
 
     /// Takes what the reorder buffer gave.
@@ -83,7 +96,6 @@ impl AccessUnitAssembler {
         }
         let (codec, max_bytes, gap) = (self.codec, self.max_bytes, std::mem::take(&mut self.gap));
         let open = self.open.get_or_insert_with(|| Open {
-            data: BytesMut::new(),
             sizes: SmallVec::new(),
             timestamp,
             keyframe: codec.kind() == MediaKind::Audio,
@@ -94,13 +106,13 @@ impl AccessUnitAssembler {
         });
         let mut ends = packet.header.marker && marker_ends_unit(codec);
         let size = u16::try_from(packet.bytes.len()).unwrap_or(u16::MAX);
-        if open.data.len() + usize::from(size) > max_bytes
+        if self.data.len() + usize::from(size) > max_bytes
             || usize::from(size) != packet.bytes.len()
         {
             open.oversized = true;
         }
         if !open.oversized {
-            open.data.extend_from_slice(&packet.bytes);
+            self.data.extend_from_slice(&packet.bytes);
             open.sizes.push(size);
             let sets = &mut open.parameter_sets;
             let payload = packet.bytes.get(packet.header.payload.clone()).unwrap_or_default();
@@ -117,12 +129,15 @@ impl AccessUnitAssembler {
 
     fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
+        let data = Bytes::copy_from_slice(&self.data);
+        self.data.clear();
+        self.data.shrink_to(KEPT_BYTES);
         if open.oversized {
             self.oversized = self.oversized.wrapping_add(1);
             return;
         }
         self.ready.push_back(AssembledAccessUnit {
-            packets: PacketBatch { data: open.data.freeze(), sizes: open.sizes },
+            packets: PacketBatch { data, sizes: open.sizes },
             timestamp: open.timestamp,
             keyframe: open.keyframe,
             damaged: open.damaged,

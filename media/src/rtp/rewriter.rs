@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{AssembledAccessUnit, PacketBatch};
+use super::PacketBatch;
 
 /// Rewrites packets of a received access unit into the space of the stream that readers see: SSRC, payload type, sequence number and
 /// timestamp offset. Keeps sequence and timestamp continuous when the leg is made anew.
@@ -30,12 +30,14 @@ impl Rewriter {
         }
     }
 
-    /// The access unit's packets as readers get them. Gaps of lost packets stay gaps in the sequence numbers.
-    pub fn rewrite(&mut self, unit: &AssembledAccessUnit) -> PacketBatch {
-        let timestamp = self.map_timestamp(unit.timestamp);
-        let mut data = BytesMut::from(&unit.packets.data[..]);
+    /// An access unit's packets, of that RTP timestamp, as readers get them. Gaps of lost packets stay gaps in the sequence numbers. They
+    /// are written over where nobody else has them, which an [`AssembledAccessUnit`](super::AssembledAccessUnit) sees to.
+    pub fn rewrite(&mut self, packets: PacketBatch, timestamp: u32) -> PacketBatch {
+        let timestamp = self.map_timestamp(timestamp);
+        let PacketBatch { data, sizes } = packets;
+        let mut data = data.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let mut at = 0;
-        for &size in &unit.packets.sizes {
+        for &size in &sizes {
             let end = at + usize::from(size);
             if let Some(header) = data.get_mut(at..end).and_then(|p| p.first_chunk_mut::<12>()) {
                 let sequence = u16::from_be_bytes([header[2], header[3]]);
@@ -51,7 +53,7 @@ impl Rewriter {
             at = end;
         }
         self.last_timestamp = Some(timestamp);
-        PacketBatch { data: data.freeze(), sizes: unit.packets.sizes.clone() }
+        PacketBatch { data: data.freeze(), sizes }
     }
 
     /// A new leg begins: its first packet gets the next sequence number, and its timestamps are shifted so that `first_timestamp` of the new

@@ -330,7 +330,7 @@ impl Intake {
                 self.changes.description |= output.config.learn(set);
             }
             let had_b_frames = output.has_b_frames;
-            let ring_unit = output.write(track, &unit);
+            let ring_unit = output.write(track, unit);
             self.changes.status |= output.has_b_frames != had_b_frames;
             self.counters.access_unit(ring_unit.kind, ring_unit.keyframe);
             self.units.push_back(ring_unit);

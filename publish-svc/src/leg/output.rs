@@ -206,9 +206,9 @@ impl TrackOutput {
     }
 
     /// The entry of the ring for an access unit.
-    pub(crate) fn write(&mut self, track: usize, unit: &AssembledAccessUnit) -> RingUnit {
+    pub(crate) fn write(&mut self, track: usize, unit: AssembledAccessUnit) -> RingUnit {
         let timestamp = self.rewriter.map_timestamp(unit.timestamp);
-        let packets = self.rewriter.rewrite(unit);
+        let packets = self.rewriter.rewrite(unit.packets, unit.timestamp);
         let first_sequence_number = packets
             .data
             .get(2..4)

@@ -1,13 +1,10 @@
-use std::time::Instant;
-
 use proptest::prelude::*;
-use smallvec::SmallVec;
 
 use super::*;
 use crate::rtp::Header;
 
-/// An access unit with packets of these sequence numbers, the last with the marker.
-fn unit(timestamp: u32, sequence_numbers: &[u16]) -> AssembledAccessUnit {
+/// Packets of these sequence numbers, the last with the marker.
+fn unit(timestamp: u32, sequence_numbers: &[u16]) -> PacketBatch {
     let mut packets = PacketBatch::default();
     let mut data = BytesMut::new();
     for (at, sequence_number) in sequence_numbers.iter().enumerate() {
@@ -19,14 +16,7 @@ fn unit(timestamp: u32, sequence_numbers: &[u16]) -> AssembledAccessUnit {
         packets.sizes.push(14);
     }
     packets.data = data.freeze();
-    AssembledAccessUnit {
-        packets,
-        timestamp,
-        keyframe: false,
-        damaged: false,
-        received_at: Instant::now(),
-        parameter_sets: SmallVec::new(),
-    }
+    packets
 }
 
 fn headers(batch: &PacketBatch) -> Vec<Header> {
@@ -35,7 +25,7 @@ fn headers(batch: &PacketBatch) -> Vec<Header> {
 
 /// Sequence numbers and timestamp of an access unit when it was rewritten.
 fn rewrite(rewriter: &mut Rewriter, timestamp: u32, numbers: &[u16]) -> (Vec<u16>, u32) {
-    let headers = headers(&rewriter.rewrite(&unit(timestamp, numbers)));
+    let headers = headers(&rewriter.rewrite(unit(timestamp, numbers), timestamp));
     assert!(headers.iter().all(|header| header.timestamp == headers[0].timestamp));
     (headers.iter().map(|header| header.sequence_number).collect(), headers[0].timestamp)
 }
@@ -43,9 +33,9 @@ fn rewrite(rewriter: &mut Rewriter, timestamp: u32, numbers: &[u16]) -> (Vec<u16
 #[test]
 fn only_the_fields_of_the_stream_are_rewritten() {
     let before = unit(5000, &[7, 8]);
-    let after = Rewriter::new(0xABCD, 97, 100).rewrite(&before);
-    assert_eq!(after.sizes, before.packets.sizes);
-    for (at, (was, is)) in before.packets.packets().zip(after.packets()).enumerate() {
+    let after = Rewriter::new(0xABCD, 97, 100).rewrite(before.clone(), 5000);
+    assert_eq!(after.sizes, before.sizes);
+    for (at, (was, is)) in before.packets().zip(after.packets()).enumerate() {
         let header = Header::parse(&is).unwrap();
         assert_eq!((header.ssrc, header.payload_type), (0xABCD, 97));
         assert_eq!((header.sequence_number, header.timestamp), (100 + at as u16, 5000));
@@ -107,7 +97,7 @@ fn a_leg_that_brought_nothing_leaves_no_trace() {
 #[test]
 fn an_access_unit_without_packets_uses_no_sequence_number() {
     let mut rewriter = Rewriter::new(1, 96, 300);
-    assert_eq!(rewriter.rewrite(&unit(1, &[])), PacketBatch::default());
+    assert_eq!(rewriter.rewrite(unit(1, &[]), 1), PacketBatch::default());
     assert_eq!(rewrite(&mut rewriter, 2, &[9]).0, [300]);
 }
 

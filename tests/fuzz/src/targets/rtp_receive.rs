@@ -235,7 +235,7 @@ fn rewrite(units: &[AssembledAccessUnit]) {
         if resumes {
             rewriter.resume(unit.timestamp, 3000);
         }
-        let out = rewriter.rewrite(unit);
+        let out = rewriter.rewrite(unit.packets.clone(), unit.timestamp);
         assert_eq!(out.sizes, unit.packets.sizes);
         let mut offset = None;
         for (new, old) in out.packets().zip(unit.packets.packets()) {
