@@ -73,21 +73,37 @@ impl BitWriter {
     }
 }
 
-/// The first bytes of a NAL unit behind its header of `header` bytes, their emulation prevention (H.264 and H.265, 7.4.1) taken out.
+/// Bytes of a NAL unit whose emulation prevention (H.264 and H.265, 7.4.1) is taken out.
+pub(crate) struct Unescaped<'a> {
+    bytes: std::slice::Iter<'a, u8>,
+    zeros: u32,
+}
+
+impl<'a> Unescaped<'a> {
+    /// Of what follows the header of the NAL unit.
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        Self { bytes: data.iter(), zeros: 0 }
+    }
+}
+
+impl Iterator for Unescaped<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let mut byte = *self.bytes.next()?;
+        if self.zeros >= 2 && byte == 3 {
+            self.zeros = 0;
+            byte = *self.bytes.next()?;
+        }
+        self.zeros = if byte == 0 { self.zeros + 1 } else { 0 };
+        Some(byte)
+    }
+}
+
+/// The first bytes of a NAL unit behind its header of `header` bytes, their emulation prevention taken out.
 pub(crate) fn rbsp(nal: &[u8], header: usize, max_bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(max_bytes.min(nal.len()));
-    let mut zeros = 0;
-    for &byte in nal.iter().skip(header) {
-        if bytes.len() == max_bytes {
-            break;
-        }
-        if zeros >= 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        bytes.push(byte);
-    }
+    bytes.extend(Unescaped::new(nal.get(header..).unwrap_or_default()).take(max_bytes));
     bytes
 }
 

@@ -65,7 +65,7 @@ pub(super) struct Connection {
     stuck_since: Option<Instant>,
     /// When timeouts are looked at next.
     next_tick: Instant,
-    /// Set to what is due next; kept, for to make a timer anew at each wake-up costs as much as to write a packet.
+    /// Set to what is due next; kept, so that a wake-up does not enter a timer and take it out again.
     timer: Pin<Box<Sleep>>,
     began: Instant,
     bytes_sent: u64,

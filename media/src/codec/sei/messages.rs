@@ -1,5 +1,7 @@
 //! The messages of a SEI NAL unit, one after the other.
 
+use crate::codec::bits::Unescaped;
+
 /// Of a NAL unit no more is looked at. x264 tells its settings in less than 1 KiB, captions have some hundred bytes.
 const MAX_NAL_BYTES: usize = 16 * 1024;
 /// Of a message no more is looked at: OBS tells up to four times with 27 bytes each.
@@ -16,8 +18,7 @@ impl<'a> Messages<'a> {
     /// `data` is what follows the header of the NAL unit.
     pub(super) fn new(data: &'a [u8]) -> Self {
         let data = &data[..data.len().min(MAX_NAL_BYTES)];
-        let bytes = Unescaped { bytes: data.iter(), zeros: 0 };
-        Self { bytes, payload: [0; MAX_PAYLOAD_BYTES], length: 0 }
+        Self { bytes: Unescaped::new(data), payload: [0; MAX_PAYLOAD_BYTES], length: 0 }
     }
 
     /// Goes on to the next message, and gives its payloadType. `None` at the end, be it the trailing bits, a cut, or nonsense.
@@ -48,25 +49,5 @@ impl<'a> Messages<'a> {
                 last => return Some(number + u32::from(last)),
             }
         }
-    }
-}
-
-/// Bytes whose emulation prevention (H.264 and H.265, 7.4.1) is taken out.
-struct Unescaped<'a> {
-    bytes: std::slice::Iter<'a, u8>,
-    zeros: u32,
-}
-
-impl Iterator for Unescaped<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let mut byte = *self.bytes.next()?;
-        if self.zeros >= 2 && byte == 3 {
-            self.zeros = 0;
-            byte = *self.bytes.next()?;
-        }
-        self.zeros = if byte == 0 { self.zeros + 1 } else { 0 };
-        Some(byte)
     }
 }
