@@ -12,7 +12,7 @@ use rml_rtmp::{
     time::RtmpTimestamp,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -122,6 +122,14 @@ async fn shake_hands(stream: &mut TcpStream) -> Vec<u8> {
     let mut handshake = Handshake::new(PeerType::Client);
     let c0_and_c1 = handshake.generate_outbound_p0_and_p1().unwrap();
     stream.write_all(&c0_and_c1).await.unwrap();
+    finish(handshake, stream).await
+}
+
+/// Goes on with a handshake of either side to its end; what came behind it.
+pub(super) async fn finish<S>(mut handshake: Handshake, stream: &mut S) -> Vec<u8>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut buffer = [0; 4096];
     loop {
         let n = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use rml_rtmp::{
     chunk_io::Packet,
-    handshake::{Handshake, HandshakeProcessResult, PeerType},
+    handshake::{Handshake, PeerType},
     sessions::{ServerSession, ServerSessionConfig, ServerSessionEvent, ServerSessionResult},
     time::RtmpTimestamp,
 };
@@ -30,7 +30,7 @@ pub(crate) struct TestRemote<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> TestRemote<S> {
     /// Shakes hands and goes on to what the client asks to be played.
     pub(crate) async fn accept(mut stream: S) -> Self {
-        let rest = shake_hands(&mut stream).await;
+        let rest = super::publisher::finish(Handshake::new(PeerType::Server), &mut stream).await;
         let (session, results) = ServerSession::new(ServerSessionConfig::new()).unwrap();
         let asked = Default::default();
         let events = VecDeque::new();
@@ -139,24 +139,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TestRemote<S> {
     async fn send(&mut self, packet: Packet) {
         // The client may be gone, which is what the test then looks at.
         let _ = self.stream.write_all(&packet.bytes).await;
-    }
-}
-
-/// The server's handshake; what came behind it.
-async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Vec<u8> {
-    let mut handshake = Handshake::new(PeerType::Server);
-    let mut buffer = [0; 4096];
-    loop {
-        let n = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
-        assert_ne!(n, 0, "closed within the handshake");
-        match handshake.process_bytes(&buffer[..n]).unwrap() {
-            HandshakeProcessResult::InProgress { response_bytes } => {
-                stream.write_all(&response_bytes).await.unwrap();
-            }
-            HandshakeProcessResult::Completed { response_bytes, remaining_bytes } => {
-                stream.write_all(&response_bytes).await.unwrap();
-                return remaining_bytes;
-            }
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::clients::{Running, Transport, ffmpeg, newest_ffmpeg, rtsp_input};
+use crate::clips::place;
 
 /// One access unit.
 #[derive(Clone, PartialEq, Debug)]
@@ -178,4 +179,52 @@ pub fn time_difference(
         }
     }
     largest
+}
+
+/// A millisecond, the unit of RTMP's times, and the half of one that both ends round by.
+pub const MILLISECOND: f64 = 0.001_01;
+
+/// Holds that what was read is what was published, from some access unit on, bit for bit and at its times; behind the first `unsettled`
+/// ones a reader knows the times. How many of each track were published from there on, and how long they last in seconds.
+pub fn compare(
+    what: &str,
+    published: &Frames,
+    read: &Frames,
+    unsettled: usize,
+) -> [(usize, f64); 2] {
+    [("video", &published.video, &read.video), ("audio", &published.audio, &read.audio)].map(
+        |(kind, published, read)| {
+            let what = format!("{kind} of {what}");
+            let hashes = |frames: &[Frame]| frames.iter().map(|f| f.hash.clone()).collect::<Vec<_>>();
+            let from = place(&hashes(published), &hashes(read));
+            let from = from.unwrap_or_else(|| panic!("{what}: {} others", read.len()));
+            let published = &published[from..];
+            let times = || read.iter().filter_map(|frame| frame.pts);
+            let lasts = times().next_back().expect("a time") - times().next().expect("a time");
+            let settled = (&published[unsettled..], &read[unsettled..]);
+            let pts = time_difference(settled.0, settled.1, |frame| frame.pts);
+            println!(
+                "{what}: {} access units over {lasts:.3} s from number {from} on, PTS within {:.3} ms",
+                read.len(),
+                pts * 1e3
+            );
+            assert!(pts < MILLISECOND, "{what}: PTS differ by {pts} s");
+            (published.len(), lasts)
+        },
+    )
+}
+
+/// The same of what was read to its end, at least so many seconds of each track.
+pub fn compare_to_the_end(
+    what: &str,
+    published: &Frames,
+    read: &Frames,
+    unsettled: usize,
+    seconds: f64,
+) {
+    let tracks = compare(what, published, read, unsettled);
+    for ((published, lasts), read) in tracks.into_iter().zip([&read.video, &read.audio]) {
+        assert_eq!(read.len(), published, "{what}: read to the end");
+        assert!(lasts >= seconds, "{what}: {lasts} s");
+    }
 }

@@ -3,17 +3,15 @@
 
 use e2e::{
     clients::{Running, Transport, newest_ffmpeg, newest_publishes, rtsp_input},
-    clips::{clip, place},
+    clips::clip,
     control::until_live,
-    frames::{self, Frame, Frames, Reading, time_difference},
+    frames::{self, Frames, Reading},
     process::{Gateway, Setup},
     programmes::{PROGRAMMES, Programme},
     tags,
 };
 use futures_util::future::join_all;
 
-/// A millisecond, the unit of RTMP's times, and what both ends round by.
-const MILLISECOND: f64 = 0.001_01;
 /// ffmpeg places the first access units before the other track's report has come, which tells how far the tracks are apart.
 const UNSETTLED: usize = 8;
 /// What has to be read at the least, of clips of 20 s.
@@ -62,34 +60,16 @@ async fn read_to_the_end(gateway: &Gateway, key: &str, programme: &Programme, pu
     let read = async |transport| {
         let filter = programme.filter;
         let read = Reading::in_codec(newest_ffmpeg(), filter, &url, transport, None).frames().await;
-        compare(&format!("{key} over {transport:?}"), &published, &read);
+        frames::compare_to_the_end(
+            &format!("{key} over {transport:?}"),
+            &published,
+            &read,
+            UNSETTLED,
+            SECONDS,
+        );
     };
     let mut decode = newest_ffmpeg();
     decode.args(rtsp_input(Transport::Tcp, &url)).args(["-t", "8", "-f", "null", "-"]);
     let decode = Running::start(decode).silent_success();
     tokio::join!(read(Transport::Tcp), read(Transport::Udp), decode);
-}
-
-fn compare(what: &str, published: &Frames, read: &Frames) {
-    for (kind, published, read) in
-        [("video", &published.video, &read.video), ("audio", &published.audio, &read.audio)]
-    {
-        let what = format!("{kind} of {what}");
-        let hashes = |frames: &[Frame]| frames.iter().map(|f| f.hash.clone()).collect::<Vec<_>>();
-        let from = place(&hashes(published), &hashes(read));
-        let from = from.unwrap_or_else(|| panic!("{what}: {} others", read.len()));
-        let published = &published[from..];
-        assert_eq!(read.len(), published.len(), "{what}: read to the end");
-        let times = || read.iter().filter_map(|frame| frame.pts);
-        let lasts = times().next_back().expect("a time") - times().next().expect("a time");
-        let settled = (&published[UNSETTLED..], &read[UNSETTLED..]);
-        let pts = time_difference(settled.0, settled.1, |frame| frame.pts);
-        println!(
-            "{what}: {} access units over {lasts:.3} s from number {from} on, PTS within {:.3} ms",
-            read.len(),
-            pts * 1e3
-        );
-        assert!(lasts >= SECONDS, "{what}: {lasts} s");
-        assert!(pts < MILLISECOND, "{what}: PTS differ by {pts} s");
-    }
 }

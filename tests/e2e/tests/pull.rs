@@ -2,11 +2,11 @@
 
 use e2e::{
     clients::{Publisher, Running, Transport, ffmpeg, rtsp_input},
-    clips::{clip, place},
+    clips::clip,
     control::{stream_control, streams, until_live},
     eventually,
     follow::{follow, ordered},
-    frames::{self, Frame, Frames, Reading, time_difference},
+    frames::{self, Frames, Reading},
     interop::{Cell, Outcome, record},
     nginx::{Authority, Nginx},
     process::{Gateway, Setup},
@@ -16,8 +16,6 @@ use proto::v1::{Pull, PullState, StartStreamRequest, StopStreamRequest, Stream, 
 use svc_core::drain::Shutdown;
 use tokio::sync::oneshot;
 
-/// A millisecond, the unit of RTMP's times, and the half of one that both ends round by.
-const MILLISECOND: f64 = 0.001_01;
 /// What has to be read of a clip of 12 s at the least.
 const SECONDS: f64 = 8.0;
 /// How often a server is killed.
@@ -54,7 +52,13 @@ async fn read_to_the_end(
     let url = gateway.rtsp_url(key);
     let read = async |transport| {
         let read = Reading::of_url(&url, transport, None).frames().await;
-        compare(&format!("{key} over {transport:?}"), published, &read);
+        frames::compare_to_the_end(
+            &format!("{key} over {transport:?}"),
+            published,
+            &read,
+            0,
+            SECONDS,
+        );
         for codec in ["h264", "aac"] {
             record(&Cell {
                 publisher,
@@ -67,29 +71,6 @@ async fn read_to_the_end(
         }
     };
     tokio::join!(read(Transport::Tcp), read(Transport::Udp));
-}
-
-fn compare(what: &str, published: &Frames, read: &Frames) {
-    for (kind, published, read) in
-        [("video", &published.video, &read.video), ("audio", &published.audio, &read.audio)]
-    {
-        let what = format!("{kind} of {what}");
-        let hashes = |frames: &[Frame]| frames.iter().map(|f| f.hash.clone()).collect::<Vec<_>>();
-        let from = place(&hashes(published), &hashes(read));
-        let from = from.unwrap_or_else(|| panic!("{what}: {} others", read.len()));
-        let published = &published[from..];
-        assert_eq!(read.len(), published.len(), "{what}: read to the end");
-        let times = || read.iter().filter_map(|frame| frame.pts);
-        let lasts = times().next_back().expect("a time") - times().next().expect("a time");
-        let pts = time_difference(published, read, |frame| frame.pts);
-        println!(
-            "{what}: {} access units over {lasts:.3} s from number {from} on, PTS within {:.3} ms",
-            read.len(),
-            pts * 1e3
-        );
-        assert!(lasts >= SECONDS, "{what}: {lasts} s");
-        assert!(pts < MILLISECOND, "{what}: PTS differ by {pts} s");
-    }
 }
 
 #[tokio::test]
