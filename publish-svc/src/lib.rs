@@ -2,6 +2,7 @@
 
 mod control;
 mod convert;
+mod fan_out;
 mod leases;
 mod leg;
 mod metrics;

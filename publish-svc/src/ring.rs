@@ -74,6 +74,8 @@ pub(crate) struct Batch {
     pub(crate) skipped: u32,
     /// Why, if a skip began.
     pub(crate) skip: Option<SkipReason>,
+    /// Whether something lies behind them.
+    pub(crate) more: bool,
 }
 
 /// The ring.
@@ -247,6 +249,7 @@ impl Ring {
                 (Phase::Fresh, false) => {}
             }
         }
+        batch.more = cursor.next < contents.end();
         batch
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    fan_out::FanOut,
     reception::Receptions,
     ring::Ring,
     tally::{DropReason, Sent, SkipReason, Tally},
@@ -28,6 +29,8 @@ pub(crate) struct PublishedStream {
     pub(crate) key: StreamKey,
     /// Its access units.
     pub(crate) ring: Ring,
+    /// Who is let send when the ring has something new.
+    pub(crate) fan_out: Arc<FanOut>,
     /// What DESCRIBE is made from; `None` until the codec headers are known.
     pub(crate) description: watch::Sender<Option<Arc<ReaderDescription>>>,
     /// Per track, the mapping of the readers' RTP clock to wall-clock time; `None` until the leg's first Sender Report.
@@ -44,6 +47,7 @@ impl PublishedStream {
         Self {
             key,
             ring: Ring::new(ring),
+            fan_out: Arc::default(),
             description: watch::Sender::new(None),
             clocks: Mutex::new(vec![None; tracks]),
             readers: Arc::default(),

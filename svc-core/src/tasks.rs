@@ -28,6 +28,14 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_in(Span::current(), name, future);
+    }
+    /// As [`Self::spawn`], in `span`. A span is entered at each wake-up, which costs what a system call does: a task that is woken for each
+    /// access unit has none, and enters it where it logs.
+    pub fn spawn_in<F>(&self, span: Span, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let panics = self.panics.clone();
         let guarded = Guarded::new(future);
         let task = async move {
@@ -35,7 +43,7 @@ impl Tasks {
                 panics.count(name, &panic);
             }
         };
-        self.tracker.spawn(task.instrument(Span::current()));
+        self.tracker.spawn(task.instrument(span));
     }
     /// How many run now.
     pub fn len(&self) -> usize {

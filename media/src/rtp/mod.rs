@@ -2,6 +2,7 @@
 
 mod assembler;
 mod inspect;
+mod pace;
 mod packet;
 mod packetizer;
 mod reorder;
@@ -9,6 +10,7 @@ mod rewriter;
 
 pub use assembler::{AccessUnitAssembler, AssembledAccessUnit};
 pub use inspect::{PayloadInfo, inspect};
+pub use pace::SendPace;
 pub use packet::{Header, PacketBatch, RtpError, SegmentRun};
 pub use packetizer::{Packetizer, PacketizerConfig};
 pub use reorder::{Ordered, ReceivedPacket, ReorderBuffer};

@@ -303,8 +303,14 @@ impl Task {
         {
             self.leg.published.description.send_replace(Some(description));
         }
+        let mut any = false;
         while let Some(unit) = self.intake.poll_unit() {
             self.leg.published.ring.push(unit);
+            any = true;
+        }
+        if any {
+            // Once for all that has come: one write of each reader.
+            self.leg.published.fan_out.advance();
         }
         if changes.status || changes.description {
             self.show();

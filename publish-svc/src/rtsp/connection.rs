@@ -16,31 +16,28 @@ use media::{
     StreamKey,
     rtsp::{ServerConfig, ServerConnection, tunnel::WebSocketError},
 };
-use tokio::{
-    io::AsyncWriteExt,
-    net::tcp::OwnedWriteHalf,
-    time::{Sleep, sleep_until},
-};
+use tokio::time::{Sleep, sleep_until};
 
 use super::{
     Place, Shared,
     closed::Closed,
     multicast::{Cast, Casting, Member},
-    playback::Playback,
+    sending::Sending,
     udp::{Heard, Listening, UdpPorts},
-    wire::{Came, Deaf, Inbound, Output, READ_BYTES, Wire},
+    wire::{Came, Deaf, Inbound, READ_BYTES, Wire},
 };
-use crate::stream::{PublishedStream, ReaderDescription, ReaderGuard, Transport};
+use crate::{
+    fan_out::Joined,
+    stream::{PublishedStream, ReaderDescription, ReaderGuard, Transport},
+};
 pub(super) use waiting::place;
 use waiting::{Ready, Waiting};
 
 /// What is read at the most while a request waits: what the connection may leave unread (a header block, a body and a frame header), and a read.
 const MAX_INPUT: usize = (16 << 10) + (64 << 10) + READ_BYTES;
-/// Interleaved buffers that wait to be written before no more is taken from the ring: one batch.
-const MAX_WAITING: usize = 32;
-/// What waits to be written before nothing more is read: eight times what media fills, so that a slow reader is still heard, while
+/// Buffers that wait to be written before nothing more is read: many times what media fills, so that a slow reader is still heard, while
 /// one that asks and never reads costs no more than so many answers.
-const MAX_UNWRITTEN: usize = 8 * MAX_WAITING;
+const MAX_UNWRITTEN: usize = 256;
 /// How often timeouts are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the last words may take when a connection is ended from our side.
@@ -51,24 +48,20 @@ pub(super) struct Connection {
     peer: SocketAddr,
     shared: Arc<Shared>,
     inbound: Inbound,
-    writing: OwnedWriteHalf,
     machine: ServerConnection,
     input: BytesMut,
-    output: Output,
+    sending: Arc<Sending>,
     session: Option<Session>,
     /// The request that waits for its answer.
     waiting: Option<Waiting>,
     played: Option<Played>,
     /// When the peer was last heard of, or took what it was sent.
     heard: Heard,
-    /// Since when what waits could not be written.
-    stuck_since: Option<Instant>,
     /// When timeouts are looked at next.
     next_tick: Instant,
     /// Set to what is due next; kept, so that a wake-up does not enter a timer and take it out again.
     timer: Pin<Box<Sleep>>,
     began: Instant,
-    bytes_sent: u64,
     _place: Place,
 }
 
@@ -76,7 +69,8 @@ struct Session {
     stream: Arc<PublishedStream>,
     description: Arc<ReaderDescription>,
     reader: ReaderGuard,
-    playback: Option<Playback>,
+    /// In the stream's fan-out while it plays.
+    playing: Option<Joined>,
     listening: Vec<Listening>,
     /// The group of a reader by multicast, and while it plays its part in that.
     cast: Option<Arc<Cast>>,
@@ -97,7 +91,7 @@ enum Wake {
     Read(Result<Came, Deaf>),
     Writable(io::Result<()>),
     Answer(Ready),
-    Media,
+    Left,
     Time,
     End(Closed),
 }
@@ -114,22 +108,20 @@ impl Connection {
             udp_ports: udp.map(UdpPorts::ports),
             multicast: shared.multicast.is_some() && matches!(inbound, Inbound::Plain(_)),
         };
+        let heard = Arc::new(Mutex::new(began));
         Self {
             peer,
             inbound,
-            writing,
             machine: ServerConnection::new(config, peer, local),
             input,
-            output,
+            sending: Arc::new(Sending::new(writing, output, heard.clone())),
             session: None,
             waiting: None,
             played: None,
-            heard: Arc::new(Mutex::new(began)),
-            stuck_since: None,
+            heard,
             next_tick: began + TICK,
             timer: Box::pin(sleep_until((began + TICK).into())),
             began,
-            bytes_sent: 0,
             _place: place,
             shared,
         }
@@ -161,7 +153,7 @@ impl Connection {
             by = played.map(|played| tracing::field::debug(played.by)),
             why = why.text(),
             seconds = self.began.elapsed().as_secs(),
-            bytes = self.bytes_sent,
+            bytes = self.sending.bytes(),
             packets = played.map(|played| played.packets),
             skips = played.map(|played| played.skips),
             "RTSP connection closed"
@@ -169,24 +161,14 @@ impl Connection {
     }
 
     async fn wake(&mut self) -> Wake {
-        self.set_timer();
-        let Self { session, waiting, inbound, input, writing, output, shared, timer, .. } = self;
-        let room = output.len() < MAX_WAITING;
+        let outstanding = self.sending.outstanding();
+        self.set_timer(outstanding.due);
+        let Self { session, waiting, inbound, input, sending, shared, timer, .. } = self;
         let read_on =
-            output.len() < MAX_UNWRITTEN && (waiting.is_none() || input.len() < MAX_INPUT);
-        let (stream, playback) = match session {
-            Some(Session { stream, playback, .. }) => (Some(stream), playback.as_mut()),
-            None => (None, None),
-        };
+            outstanding.unwritten < MAX_UNWRITTEN && (waiting.is_none() || input.len() < MAX_INPUT);
         let ended = async {
-            match stream {
-                Some(stream) => stream.ended.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        let media = async {
-            match playback {
-                Some(playback) => playback.ready(room).await,
+            match session {
+                Some(session) => session.stream.ended.cancelled().await,
                 None => std::future::pending().await,
             }
         };
@@ -202,17 +184,15 @@ impl Connection {
             () = ended => Wake::End(Closed::StreamEnded),
             ready = answer => Wake::Answer(ready),
             read = inbound.read(input), if read_on => Wake::Read(read),
-            writable = writing.writable(), if !output.is_empty() => Wake::Writable(writable),
+            writable = sending.writable(), if outstanding.unwritten > 0 => Wake::Writable(writable),
             () = timer => Wake::Time,
-            () = media => Wake::Media,
+            () = sending.left() => Wake::Left,
         }
     }
 
     /// Sets the timer to what is due next, if it is not.
-    fn set_timer(&mut self) {
-        let report = self.session.as_ref().and_then(|session| session.playback.as_ref());
-        let report = report.map(Playback::next_report);
-        let due = report.map_or(self.next_tick, |report| report.min(self.next_tick)).into();
+    fn set_timer(&mut self, due: Option<Instant>) {
+        let due = due.map_or(self.next_tick, |due| due.min(self.next_tick)).into();
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
         }
@@ -227,7 +207,7 @@ impl Connection {
             Wake::Read(Ok(Came::End)) => return Some(Closed::ByReader),
             Wake::Read(Ok(Came::Bytes(answers))) => {
                 self.hear();
-                self.output.push_raw(answers);
+                self.sending.push_raw(answers);
                 if let Some(why) = self.serve_requests() {
                     return Some(why);
                 }
@@ -241,49 +221,16 @@ impl Connection {
                     return Some(why);
                 }
             }
-            Wake::Writable(Ok(())) => {}
-            Wake::Media => {
-                if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session {
-                    playback.advance(reader, &mut self.output);
+            Wake::Writable(Ok(())) | Wake::Left => {}
+            Wake::Time => {
+                let now = Instant::now();
+                if now >= self.next_tick {
+                    self.next_tick = now + TICK;
                 }
             }
-            Wake::Time => self.time(),
         }
-        if self.write().is_err() {
-            return Some(Closed::Broken);
-        }
-        if self.output.is_empty() {
-            self.stuck_since = None;
-        } else {
-            self.stuck_since.get_or_insert_with(Instant::now);
-        }
+        self.sending.send();
         self.overdue()
-    }
-
-    fn time(&mut self) {
-        let now = Instant::now();
-        if now >= self.next_tick {
-            self.next_tick = now + TICK;
-        }
-        if let Some(Session { playback: Some(playback), reader, .. }) = &mut self.session
-            && now >= playback.next_report()
-        {
-            playback.report(reader, &mut self.output);
-        }
-    }
-
-    /// Writes as much of what waits as the socket takes: as a rule all of it, in one call, right behind what made it.
-    fn write(&mut self) -> io::Result<()> {
-        while !self.output.is_empty() {
-            let written = self.writing.try_write_vectored(&self.output.slices());
-            match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.written(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     fn deaf(&mut self, why: &Deaf) -> Closed {
@@ -292,7 +239,7 @@ impl Connection {
             Deaf::Io(_) => Closed::Broken,
             Deaf::NotBase64(_) => Closed::Protocol,
             Deaf::WebSocket(why) => {
-                self.output.close(*why);
+                self.sending.close(*why);
                 if *why == WebSocketError::Closed { Closed::ByReader } else { Closed::Protocol }
             }
         }
@@ -302,24 +249,19 @@ impl Connection {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn written(&mut self, bytes: usize) {
-        self.bytes_sent += bytes as u64;
-        self.stuck_since = None;
-        // Who takes interleaved media is there, though it says nothing.
-        self.hear();
-        self.output.written(bytes);
-    }
-
     fn overdue(&self) -> Option<Closed> {
-        let config = &self.shared.config;
-        if self.stuck_since.is_some_and(|since| since.elapsed() > config.write_timeout) {
+        let (config, outstanding) = (&self.shared.config, self.sending.outstanding());
+        if outstanding.is_broken {
+            return Some(Closed::Broken);
+        }
+        if outstanding.stuck_since.is_some_and(|since| since.elapsed() > config.write_timeout) {
             return Some(Closed::TakesNothing);
         }
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if self.waiting.is_none() && heard.elapsed() > config.session_timeout {
             return Some(Closed::TimedOut);
         }
-        (self.machine.wants_close() && self.output.is_empty()).then_some(Closed::Done)
+        (self.machine.wants_close() && outstanding.unwritten == 0).then_some(Closed::Done)
     }
 
     /// Why the connection ends, if it does.
@@ -350,7 +292,7 @@ impl Connection {
     fn responses(&mut self) {
         while let Some(response) = self.machine.poll_output() {
             self.shared.metrics.respond(status_of(&response));
-            self.output.push(response);
+            self.sending.push(response);
         }
     }
 
@@ -358,19 +300,9 @@ impl Connection {
     async fn last_words(&mut self) {
         self.abandon();
         self.responses();
-        if let Some(Session { playback: Some(playback), .. }) = &self.session {
-            playback.bye(&mut self.output);
-        }
-        self.output.close(WebSocketError::Closed);
-        let output = self.output.take();
-        let writing = &mut self.writing;
-        let write = async {
-            for bytes in output {
-                writing.write_all(&bytes).await?;
-            }
-            writing.shutdown().await
-        };
-        let _ = tokio::time::timeout(LAST_WORDS, write).await;
+        self.sending.bye();
+        self.sending.close(WebSocketError::Closed);
+        let _ = tokio::time::timeout(LAST_WORDS, self.sending.finish()).await;
     }
 }
 

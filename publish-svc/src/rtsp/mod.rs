@@ -6,6 +6,7 @@ mod entrance;
 mod multicast;
 mod playback;
 mod rtcp;
+mod sending;
 mod udp;
 mod wire;
 

@@ -234,11 +234,10 @@ impl Cast {
             tokio::select! {
                 biased;
                 () = &mut ends => break,
-                () = tokio::time::sleep_until(playback.next_report().into()) => {
-                    playback.report(&self.entry, &mut output);
-                }
-                () = playback.ready(true) => playback.advance(&self.entry, &mut output),
+                () = tokio::time::sleep_until(playback.due().into()) => {}
+                () = playback.news() => {}
             }
+            playback.advance(&self.entry, &mut output);
         }
         playback.bye(&mut output);
     }

@@ -10,7 +10,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use media::{
     rtcp::{SenderReport, bye, sender_report},
-    rtp::SegmentRun,
+    rtp::{SegmentRun, SendPace},
     rtsp::{RtpInfo, TrackTransport},
 };
 
@@ -26,11 +26,12 @@ use crate::{
 
 /// Access units taken from the ring at once.
 const UNITS: usize = 16;
-/// Packets that go to a UDP reader back to back: 32 of 1200 bytes are less than half of a default socket buffer (212,992 bytes, each
-/// packet counted with about 2,300), so that a reader that is not scheduled for a moment loses nothing.
-const BURST: u32 = 32;
-/// The pause between bursts.
-const BURST_GAP: Duration = Duration::from_millis(1);
+/// Packets that go to a UDP reader back to back after a rest: 64 of 1200 bytes are two thirds of a default socket buffer (212,992 bytes,
+/// each packet counted with about 2,300), so that a reader that is not scheduled for a moment loses nothing.
+const BURST: u32 = 64;
+/// And then so many in each [`PACE_PERIOD`], in runs of so many: less than half of such a buffer.
+const PACE: u32 = 32;
+const PACE_PERIOD: Duration = Duration::from_millis(1);
 
 /// A track of the session.
 struct Track {
@@ -58,6 +59,7 @@ pub(super) struct Playback {
     multicast: bool,
     /// UDP: what waits for its burst.
     paced: VecDeque<(SocketAddr, SegmentRun)>,
+    pace: SendPace,
     next_burst: Instant,
 }
 
@@ -89,6 +91,7 @@ impl Playback {
             cursor,
             next_report: now,
             paced: VecDeque::new(),
+            pace: SendPace::new(BURST, PACE, PACE_PERIOD),
             next_burst: now,
         }
     }
@@ -103,47 +106,56 @@ impl Playback {
         self.tracks.iter().map(info).collect()
     }
 
-    /// Completes when something is to be done by [`Self::advance`]; never while the connection has no room for it. Cancel safe.
-    pub(super) async fn ready(&mut self, room: bool) {
-        if !self.paced.is_empty() {
-            tokio::time::sleep_until(self.next_burst.into()).await;
-            if let Some(udp) = self.udp() {
-                // A socket that fails shows it at the next send.
-                let _ = udp.writable().await;
-            }
-        } else if room {
-            self.news.wait(self.cursor).await;
-        } else {
+    /// Completes when the ring has something new that can be sent, for who is in no fan-out. Cancel safe.
+    pub(super) async fn news(&mut self) {
+        if self.is_paced() {
             std::future::pending::<()>().await;
         }
+        self.news.wait(self.cursor).await;
     }
 
-    /// When the next Sender Report is due.
-    pub(super) fn next_report(&self) -> Instant {
-        self.next_report
+    /// Whether something waits for its burst.
+    pub(super) fn is_paced(&self) -> bool {
+        !self.paced.is_empty()
+    }
+
+    /// When [`Self::advance`] has something to do though the ring has nothing new: a report, or a burst.
+    pub(super) fn due(&self) -> Instant {
+        if self.is_paced() { self.next_burst.min(self.next_report) } else { self.next_report }
     }
 
     /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`. A report that is due goes first: readers
-    /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before.
-    pub(super) fn advance(&mut self, reader: &ReaderEntry, output: &mut Output) {
-        if Instant::now() >= self.next_report {
-            self.report(reader, output);
+    /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before. Whether the ring has more.
+    pub(super) fn advance(&mut self, reader: &ReaderEntry, output: &mut Output) -> bool {
+        let now = Instant::now();
+        if now >= self.next_report {
+            self.report(now, reader, output);
         }
-        if self.paced.is_empty() {
-            let batch =
-                self.stream.ring.read(&mut self.cursor, UNITS, self.shared.config.max_reader_age);
-            if batch.skipped > 0 {
-                self.stream.readers.skip(reader, batch.skip, batch.skipped);
-                self.shared.metrics.skip(batch.skip, batch.skipped);
-            }
-            for unit in &batch.units {
-                self.take(unit, reader, output);
-            }
-            let sent = reader.sent.packets.load(Ordering::Relaxed);
-            self.sent.inc_by(sent.wrapping_sub(self.sent_before).into());
-            self.sent_before = sent;
+        let more = !self.is_paced() && self.take_units(reader, output);
+        if self.is_paced() {
+            self.burst(now);
         }
-        self.burst();
+        more
+    }
+
+    /// Whether the ring has more.
+    fn take_units(&mut self, reader: &ReaderEntry, output: &mut Output) -> bool {
+        let batch =
+            self.stream.ring.read(&mut self.cursor, UNITS, self.shared.config.max_reader_age);
+        if batch.skipped > 0 {
+            self.stream.readers.skip(reader, batch.skip, batch.skipped);
+            self.shared.metrics.skip(batch.skip, batch.skipped);
+        }
+        if batch.units.is_empty() {
+            return batch.more;
+        }
+        for unit in &batch.units {
+            self.take(unit, reader, output);
+        }
+        let sent = reader.sent.packets.load(Ordering::Relaxed);
+        self.sent.inc_by(sent.wrapping_sub(self.sent_before).into());
+        self.sent_before = sent;
+        batch.more
     }
 
     fn take(&mut self, unit: &RingUnit, reader: &ReaderEntry, output: &mut Output) {
@@ -158,25 +170,33 @@ impl Playback {
         match track.transport {
             TrackTransport::Interleaved { rtp, .. } => output.push(unit.framed(rtp)),
             TrackTransport::Udp { rtp, .. } => {
-                let runs = unit.packets.runs(BURST as usize);
+                let runs = unit.packets.runs(PACE as usize);
                 self.paced.extend(runs.map(|run| (rtp, run)));
             }
             TrackTransport::Multicast => {}
         }
     }
 
-    fn burst(&mut self) {
-        let shared = self.shared.clone();
-        let Some(udp) = shared.udp_ports(self.multicast) else { return };
-        if self.paced.is_empty() || Instant::now() < self.next_burst {
-            return;
-        }
-        let mut sent = 0;
-        while sent < BURST
-            && let Some((to, run)) = self.paced.front()
-        {
+    /// Sends what may go out now.
+    fn burst(&mut self, now: Instant) {
+        let udp = match &self.shared.multicast {
+            Some(groups) if self.multicast => Some(groups.ports()),
+            Some(_) | None => self.shared.udp.as_ref(),
+        };
+        let Some(udp) = udp else { return };
+        while let Some((to, run)) = self.paced.front() {
+            let packets = u32::from(run.packets);
+            if !self.pace.allow(now, packets) {
+                self.next_burst = self.pace.when(packets).unwrap_or(now);
+                return;
+            }
             match udp.send(*to, run) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    // What fills the socket is on its way within a moment, and it is all readers': no use in waiting for it one by one.
+                    self.pace.give_back(packets);
+                    self.next_burst = now + PACE_PERIOD;
+                    return;
+                }
                 // Such as an ICMP answer of a port that has closed: the session's timeout sees to it.
                 Err(error) => {
                     self.shared.metrics.unsent.inc();
@@ -184,15 +204,12 @@ impl Playback {
                 }
                 Ok(()) => {}
             }
-            sent += u32::from(run.packets);
             self.paced.pop_front();
         }
-        self.next_burst = Instant::now() + BURST_GAP;
     }
 
     /// Sender Reports of all tracks (RFC 3550, 6.4.1), from the hop's clock mapping.
-    pub(super) fn report(&mut self, reader: &ReaderEntry, output: &mut Output) {
-        let now = Instant::now();
+    fn report(&mut self, now: Instant, reader: &ReaderEntry, output: &mut Output) {
         self.next_report = now + self.shared.config.sender_report_interval;
         let ntp = wall_clock();
         reader.receptions.sent(ntp, now);

@@ -103,11 +103,6 @@ impl UdpPorts {
         (self.port, self.port + 1)
     }
 
-    /// Completes when RTP can be sent.
-    pub(super) async fn writable(&self) -> io::Result<()> {
-        self.rtp.writable().await
-    }
-
     /// Sends a run; without segmentation offload, where the interface refuses it.
     pub(super) fn send(&self, to: SocketAddr, run: &SegmentRun) -> io::Result<()> {
         let offload = usize::from(run.packets) <= self.rtp_state.max_gso_segments();

@@ -269,9 +269,16 @@ impl Output {
         }
     }
 
-    /// What waits, as one write takes it.
-    pub(super) fn slices(&self) -> SmallVec<[IoSlice<'_>; MAX_SLICES]> {
-        self.waiting.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes)).collect()
+    /// Writes of what waits what one call takes.
+    pub(super) fn write(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
+        match (self.waiting.len(), self.waiting.front()) {
+            // The rule; and cheaper than the same by a list of buffers.
+            (1, Some(bytes)) => socket.try_write(bytes),
+            _ => {
+                let slices = self.waiting.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes));
+                socket.try_write_vectored(&slices.collect::<SmallVec<[_; MAX_SLICES]>>())
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -293,10 +300,5 @@ impl Output {
             }
             self.waiting.pop_front();
         }
-    }
-
-    /// Takes all.
-    pub(super) fn take(&mut self) -> VecDeque<Bytes> {
-        std::mem::take(&mut self.waiting)
     }
 }

@@ -12,6 +12,7 @@ use super::{
     waiting::{self, Found, Ready, SetUp},
 };
 use crate::{
+    ring::Cursor,
     rtsp::{
         playback::Playback,
         rtcp,
@@ -33,9 +34,10 @@ impl Connection {
             Event::Play { tracks, start } => self.play(tracks, start),
             Event::Paused => {
                 if let Some(session) = &mut self.session {
-                    session.playback = None;
+                    session.playing = None;
                     session.casting = None;
                     session.reader.set_playing(false);
+                    self.sending.pause();
                 }
             }
             Event::TornDown => self.end_session(),
@@ -52,7 +54,7 @@ impl Connection {
         match ready {
             Ready::Describe(found) => {
                 let sdp = found.and_then(|(_, description)| {
-                    let local = self.writing.local_addr().map_err(|_| Refusal::Internal)?;
+                    let local = self.sending.local_addr().map_err(|_| Refusal::Internal)?;
                     Ok(description.sdp(local.ip().to_canonical()))
                 });
                 self.machine.answer_describe(sdp);
@@ -62,19 +64,26 @@ impl Connection {
                 Ok((ssrc, None)) => self.machine.answer_setup(Ok(ssrc)),
                 Err(refusal) => self.machine.answer_setup(Err(refusal)),
             },
-            Ready::Play(tracks, cursor) => {
-                let Some(session) = &mut self.session else {
-                    self.machine.answer_play(Err(Refusal::Internal));
-                    return;
-                };
-                let (shared, reader) = (self.shared.clone(), &session.reader);
-                let (stream, description) = (session.stream.clone(), session.description.clone());
-                let playback =
-                    Playback::new(shared, stream, description, (&tracks, cursor), reader);
-                self.machine.answer_play(Ok(playback.rtp_info()));
-                session.playback = Some(playback);
-                session.reader.set_playing(true);
-            }
+            Ready::Play(tracks, cursor) => self.begin(&tracks, cursor),
+        }
+    }
+
+    /// PLAY: the answer goes first, and then the media.
+    fn begin(&mut self, tracks: &[(usize, TrackTransport)], cursor: Cursor) {
+        let Some(session) = &self.session else {
+            self.machine.answer_play(Err(Refusal::Internal));
+            return;
+        };
+        let (shared, reader) = (self.shared.clone(), session.reader.entry());
+        let (stream, description) = (session.stream.clone(), session.description.clone());
+        let fan_out = stream.fan_out.clone();
+        let playback = Playback::new(shared, stream, description, (tracks, cursor), &reader);
+        self.machine.answer_play(Ok(playback.rtp_info()));
+        self.responses();
+        self.sending.play(playback, reader);
+        if let Some(session) = &mut self.session {
+            session.playing = Some(fan_out.join(self.sending.clone(), &self.shared.tasks));
+            session.reader.set_playing(true);
         }
     }
 
@@ -123,8 +132,8 @@ impl Connection {
             let reader = stream.readers.add(entry);
             let ear = Ear { heard: self.heard.clone(), reader: reader.entry() };
             let _member = cast.as_ref().map(|cast| cast.add(ear));
-            let (playback, listening, casting) = (None, Vec::new(), None);
-            Session { stream, description, reader, playback, listening, cast, casting, _member }
+            let (playing, listening, casting) = (None, Vec::new(), None);
+            Session { stream, description, reader, playing, listening, cast, casting, _member }
         });
         session.reader.receptions.add_track(index, ssrc, clock_rate);
         if let TrackTransport::Udp { rtcp, .. } = transport {
@@ -154,9 +163,9 @@ impl Connection {
             self.machine.answer_play(Ok(tracks.iter().map(info).collect()));
             return;
         }
-        if let Some(playback) = &session.playback {
+        if let Some(rtp_info) = self.sending.rtp_info() {
             // Playing already: nothing changes.
-            self.machine.answer_play(Ok(playback.rtp_info()));
+            self.machine.answer_play(Ok(rtp_info));
             return;
         }
         let (shared, stream) = (self.shared.clone(), session.stream.clone());
@@ -164,6 +173,7 @@ impl Connection {
     }
 
     pub(super) fn end_session(&mut self) {
+        self.sending.pause();
         if let Some(Session { stream, reader, .. }) = self.session.take() {
             let packets = reader.sent.packets.load(Ordering::Relaxed);
             let skips = reader.sent.skips().count;

@@ -88,7 +88,7 @@ async fn what_became_too_old_behind_the_pace_of_udp_is_skipped_by_whole_gops() {
     film.show(&stream, 7 * GOP);
     let sent_on = async {
         while reader.sent.skips() == Skips::default() || !playback.paced.is_empty() {
-            playback.ready(true).await;
+            tokio::time::sleep_until(playback.due().into()).await;
             playback.advance(&reader, &mut output);
         }
     };
