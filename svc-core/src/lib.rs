@@ -1,6 +1,7 @@
 //! The chassis both services stand on: configuration, error kinds, telemetry, health, gRPC, drain.
 
 pub mod accept;
+pub mod alarm;
 pub mod api;
 pub mod clock;
 pub mod config;

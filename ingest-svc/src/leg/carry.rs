@@ -1,22 +1,25 @@
 //! A leg that is up: access units through the pacer into the socket, Sender Reports, Receiver Reports.
+//!
+//! The stream's actor sends each access unit itself, in the call that hands it over: no task is woken for it. What has to wait, for its
+//! burst or for the socket, is left to the leg's task, which also reports and hears the node.
 
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use media::codec::MediaKind;
 use svc_core::clock::wall_clock;
 use tokio::{
-    sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval, sleep_until},
+    sync::Notify,
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{Span, debug, info_span, trace, warn};
 
 use super::{
-    Announced, Backlog, LegConfig, MAX_FED,
+    Announced, LegConfig,
     control::Established,
     pacer::{PacedRun, Pacer},
     reports::Reports,
@@ -37,8 +40,14 @@ const REFUSED_MEMORY: Duration = Duration::from_secs(5);
 const MAX_UNREPORTED: Duration = Duration::from_secs(25);
 /// The largest RTCP compound that is read; more than any datagram of Ethernet.
 const RTCP_BUFFER_BYTES: usize = 2048;
-/// Runs that are sent before others of the task get their turn.
+/// Runs that are sent before others get their turn.
 const SEND_BUDGET: usize = 64;
+/// The shortest wait that is left to a timer of the runtime. Packets are paced in bursts of a ms, but for access units of 800 KB and more.
+const MIN_TIMER: Duration = Duration::from_micros(900);
+/// Access units of a track that the node does not know of yet: 2 s of 60 pictures and 47 audio frames a second.
+const MAX_EARLY: usize = 256;
+/// What may wait to be sent while more is sent than the publisher's pace brings, such as a kept GOP.
+const ROOM_BYTES: usize = 1 << 20;
 
 /// Why a leg is no longer carried.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +67,37 @@ pub(super) enum Broken {
 }
 
 /// See the module.
-pub(super) struct Carrier<'a> {
-    config: &'a LegConfig,
-    sockets: &'a LegSockets,
+pub(crate) struct Carrier {
+    sockets: Arc<LegSockets>,
+    interval: Duration,
+    carried: Mutex<Carried>,
+    /// Told when there is something for the leg's task to do.
+    left: Notify,
+    /// Told when there is room again.
+    room: Notify,
+}
+
+/// What becomes of an access unit that is handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Handed {
+    /// It is on its way, or waits for its turn.
+    Taken,
+    /// It was left out: the leg is behind.
+    LeftOut,
+    /// The leg is no longer carried.
+    Closed,
+}
+
+struct Carried {
+    config: Arc<LegConfig>,
+    sockets: Arc<LegSockets>,
     /// What the node knows of.
     announced: Arc<Announced>,
-    status: &'a LegStatus,
-    feed: mpsc::Receiver<Arc<Unit>>,
+    status: Arc<LegStatus>,
     /// Of a track that the node does not know of yet.
     early: VecDeque<Arc<Unit>>,
     pacer: Pacer,
     reports: Reports,
-    report_ticks: Interval,
     reported: bool,
     /// The span that the stream comes up under; ended by the first packet.
     bring_up: Option<Span>,
@@ -83,30 +111,22 @@ pub(super) struct Carrier<'a> {
     /// When the first packet that no report has followed was sent, and when the last.
     unreported: Option<(Instant, Instant)>,
     queued_bytes: i64,
+    /// Why it is no longer carried, once that is so; for the leg's task to take.
+    broken: Option<Broken>,
+    is_closed: bool,
 }
 
-impl<'a> Carrier<'a> {
-    /// Before the first packet; `backlog` goes out first.
-    pub(super) fn new(
-        config: &'a LegConfig,
-        up: &'a Established,
-        bring_up: Span,
-        backlog: Backlog,
-    ) -> Self {
-        let mut report_ticks = interval(config.rtp.sender_report_interval);
-        report_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        report_ticks.reset();
-        let Backlog { units, feed } = backlog;
-        let mut carrier = Self {
-            config,
-            sockets: &up.sockets,
+impl Carrier {
+    /// Before the first packet.
+    pub(super) fn new(config: Arc<LegConfig>, up: &Established, bring_up: Span) -> Self {
+        let interval = config.rtp.sender_report_interval;
+        let carried = Carried {
+            sockets: up.sockets.clone(),
             announced: up.announced.clone(),
-            status: &up.status,
-            feed,
+            status: up.status.clone(),
             early: VecDeque::new(),
             pacer: Pacer::new(config.rtp.pacing_burst),
             reports: Reports::new(config.cname.clone()),
-            report_ticks,
             reported: false,
             bring_up: Some(bring_up),
             blocked: false,
@@ -116,76 +136,159 @@ impl<'a> Carrier<'a> {
             heard: false,
             unreported: None,
             queued_bytes: 0,
+            broken: None,
+            is_closed: false,
+            config,
         };
-        for unit in units {
-            carrier.push(&unit);
+        let (left, room) = (Notify::new(), Notify::new());
+        Self { sockets: up.sockets.clone(), interval, carried: Mutex::new(carried), left, room }
+    }
+
+    /// Sends an access unit, or as much of it as may go out now.
+    pub(crate) fn send(&self, unit: &Arc<Unit>, starts_gop: bool) -> Handed {
+        let mut carried = self.lock();
+        if carried.is_closed {
+            return Handed::Closed;
         }
-        carrier
+        let taken = carried.push(unit, starts_gop);
+        match carried.flush() {
+            Ok(None) if !carried.blocked => {}
+            Ok(_) => self.left.notify_one(),
+            Err(broken) => {
+                carried.close();
+                carried.broken = Some(broken);
+                self.left.notify_one();
+            }
+        }
+        if taken { Handed::Taken } else { Handed::LeftOut }
+    }
+
+    /// Waits until what is sent beside the publisher's pace is not too much. Cancel safe.
+    pub(crate) async fn room(&self) {
+        // Who hands over much sends it, too; a node may run on the same thread.
+        tokio::task::yield_now().await;
+        loop {
+            let room = self.room.notified();
+            {
+                let carried = self.lock();
+                if carried.is_closed || carried.pacer.queued_bytes() < ROOM_BYTES {
+                    return;
+                }
+            }
+            room.await;
+        }
     }
 
     /// Carries until the leg breaks. Cancel safe.
-    pub(super) async fn run(&mut self) -> Broken {
+    pub(super) async fn run(&self) -> Broken {
         let mut buffer = [0; RTCP_BUFFER_BYTES];
+        let mut report_ticks = interval(self.interval);
+        report_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        report_ticks.reset();
         loop {
-            let pace_at = match self.flush() {
-                Ok(pace_at) => pace_at,
+            let (pace_at, blocked) = match self.lock().flush_on() {
+                Ok(waits) => waits,
                 Err(broken) => return broken,
             };
-            tokio::select! {
-                unit = self.feed.recv() => match unit {
-                    Some(unit) => self.push(&unit),
-                    None => return Broken::StreamGone,
-                },
-                () = sleep_until(pace_at.unwrap_or_else(Instant::now).into()), if pace_at.is_some() => {}
-                writable = self.sockets.writable(), if self.blocked => match writable {
-                    Ok(()) => self.blocked = false,
-                    Err(error) => return Broken::Socket(error.kind()),
+            self.room.notify_waiters();
+            let done = tokio::select! {
+                () = self.left.notified() => Ok(()),
+                () = pause(pace_at.unwrap_or_else(Instant::now)), if pace_at.is_some() => Ok(()),
+                writable = self.sockets.writable(), if blocked => match writable {
+                    Ok(()) => {
+                        self.lock().blocked = false;
+                        Ok(())
+                    }
+                    Err(error) => Err(Broken::Socket(error.kind())),
                 },
                 received = self.sockets.receive_rtcp(&mut buffer) => match received {
-                    Ok(length) => self.read_report(&buffer[..length]),
-                    Err(error) => if let Err(broken) = self.rtcp_error(&error) { return broken },
+                    Ok(length) => {
+                        self.lock().read_report(&buffer[..length]);
+                        Ok(())
+                    }
+                    Err(error) => self.lock().rtcp_error(&error),
                 },
-                _ = self.report_ticks.tick() => if let Err(broken) = self.report() { return broken },
+                _ = report_ticks.tick() => self.lock().report(),
+            };
+            if let Err(broken) = done {
+                return broken;
             }
         }
     }
 
     /// The node knows of these tracks now; they extend those that it knew of.
-    pub(super) fn learn(&mut self, announced: Arc<Announced>) {
+    pub(super) fn learn(&self, announced: Arc<Announced>) {
+        self.lock().learn(announced);
+        self.left.notify_one();
+    }
+
+    /// Tells the node that the sources leave.
+    pub(super) fn say_bye(&self) {
+        self.lock().say_bye();
+    }
+
+    /// It is no longer carried: what is handed over is not taken, and what waits is dropped.
+    pub(super) fn close(&self) {
+        self.lock().close();
+        self.room.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Carried> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Carried {
+    fn close(&mut self) {
+        self.is_closed = true;
+        self.pacer.clear();
+        self.early.clear();
+        self.count_queued();
+    }
+
+    fn learn(&mut self, announced: Arc<Announced>) {
         self.announced = announced;
         // The first packet of a further track is led by its Sender Report, too.
         self.reported = false;
         for unit in std::mem::take(&mut self.early) {
-            self.push(&unit);
+            if !self.push(&unit, unit.keyframe) {
+                self.config.metrics.drop(Dropped::LegBehind, 1);
+            }
         }
     }
 
-    fn push(&mut self, unit: &Arc<Unit>) {
+    /// [`Self::flush`] for the leg's task: when to come back, and whether the socket is full.
+    fn flush_on(&mut self) -> Result<(Option<Instant>, bool), Broken> {
+        match self.broken.take() {
+            Some(broken) => Err(broken),
+            None => self.flush().map(|pace_at| (pace_at, self.blocked)),
+        }
+    }
+
+    /// Whether it is taken.
+    fn push(&mut self, unit: &Arc<Unit>, starts_gop: bool) -> bool {
         if self.announced.tracks.iter().all(|track| track.config.kind() != unit.kind) {
             return self.keep_early(unit);
         }
-        if self.behind && !unit.keyframe {
-            self.config.metrics.drop(Dropped::LegBehind, 1);
-            return;
+        if self.behind && !starts_gop {
+            return false;
         }
         let pushed = self.pacer.push(unit.kind, &unit.packets, self.sockets.max_segments());
         self.behind = pushed.is_err();
-        if self.behind {
-            self.config.metrics.drop(Dropped::LegBehind, 1);
-        }
+        !self.behind
     }
 
     /// Keeps what the node would refuse until it knows of the track. Too much of it: from the next keyframe on.
-    fn keep_early(&mut self, unit: &Arc<Unit>) {
-        if self.early.len() == MAX_FED {
-            self.config.metrics.drop(Dropped::LegBehind, MAX_FED as u32);
+    fn keep_early(&mut self, unit: &Arc<Unit>) -> bool {
+        if self.early.len() == MAX_EARLY {
+            self.config.metrics.drop(Dropped::LegBehind, MAX_EARLY as u32);
             self.early.clear();
         }
-        if !self.early.is_empty() || unit.keyframe || unit.kind == MediaKind::Audio {
+        let keep = !self.early.is_empty() || unit.keyframe || unit.kind == MediaKind::Audio;
+        if keep {
             self.early.push_back(unit.clone());
-        } else {
-            self.config.metrics.drop(Dropped::LegBehind, 1);
         }
+        keep
     }
 
     /// Sends what may go out now; when to come back for the rest.
@@ -199,10 +302,16 @@ impl<'a> Carrier<'a> {
             self.send(run)?;
             budget -= 1;
         }
-        let queued = self.pacer.queued_bytes() as i64;
-        self.config.metrics.pacer_bytes.inc_by(queued - self.queued_bytes);
-        self.queued_bytes = queued;
+        self.count_queued();
         Ok(if self.blocked { None } else { self.pacer.poll_timeout() })
+    }
+
+    fn count_queued(&mut self) {
+        let queued = self.pacer.queued_bytes() as i64;
+        if queued != self.queued_bytes {
+            self.config.metrics.pacer_bytes.inc_by(queued - self.queued_bytes);
+            self.queued_bytes = queued;
+        }
     }
 
     fn send(&mut self, run: PacedRun) -> Result<(), Broken> {
@@ -297,13 +406,25 @@ impl<'a> Carrier<'a> {
         if self.refused >= MAX_REFUSED { Err(Broken::Refused) } else { Ok(()) }
     }
 
-    /// Tells the node that the sources leave.
-    pub(super) fn say_bye(&self) {
+    fn say_bye(&self) {
         let _ = self.sockets.send_rtcp(&self.reports.bye(&self.announced.tracks));
     }
 }
 
-impl Drop for Carrier<'_> {
+/// Waits. Timers of the runtime have steps of a ms and come up to two late; what is in a hurry is not left to them. Cancel safe.
+async fn pause(until: Instant) {
+    let wait = until.saturating_duration_since(Instant::now());
+    if wait < MIN_TIMER {
+        // It sleeps on one of the runtime's own threads, which are there for that.
+        let slept = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
+        if slept.is_ok() {
+            return;
+        }
+    }
+    sleep_until(until.into()).await;
+}
+
+impl Drop for Carried {
     fn drop(&mut self) {
         self.config.metrics.pacer_bytes.dec_by(self.queued_bytes);
     }

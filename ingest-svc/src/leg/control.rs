@@ -56,7 +56,7 @@ enum Failure {
 
 /// See the module.
 pub(super) struct Control {
-    config: LegConfig,
+    config: Arc<LegConfig>,
     signals: Signals,
     grant: Option<Grant>,
     /// Failed attempts with the present lease.
@@ -69,7 +69,7 @@ pub(super) struct Control {
 
 /// A leg that is up.
 pub(super) struct Established {
-    pub(super) sockets: LegSockets,
+    pub(super) sockets: Arc<LegSockets>,
     pub(super) announced: Arc<Announced>,
     pub(super) status: Arc<LegStatus>,
 }
@@ -90,6 +90,7 @@ impl Control {
         signals: Signals,
         bring_up: Span,
     ) -> Self {
+        let config = Arc::new(config);
         Self { config, signals, grant, attempts: 0, told: false, bring_up }
     }
 
@@ -178,7 +179,7 @@ impl Control {
             facts.problem = String::new();
             facts.leg = Some(LegFacts { rtp_address, lease: grant.lease, status: status.clone() });
         });
-        Established { sockets, announced, status }
+        Established { sockets: Arc::new(sockets), announced, status }
     }
 
     /// After a failure with which a lease is of no more use.
@@ -207,19 +208,20 @@ impl Control {
         end: &mut oneshot::Receiver<Ending>,
         bring_up: Span,
     ) -> Left {
-        let (reply, backlog) = oneshot::channel();
-        let ready = self.signals.events.send(LegEvent::Ready(reply));
-        let backlog = async { ready.await.ok().and(backlog.await.ok()) };
-        let backlog = tokio::select! {
+        let carrier = Arc::new(Carrier::new(self.config.clone(), &up, bring_up));
+        let _closed = Closing(&carrier);
+        let ready = self.signals.events.send(LegEvent::Ready(carrier.clone()));
+        let is_there = tokio::select! {
             ending = &mut *end => return Left::End(ending.unwrap_or(Ending::StreamEnds)),
-            backlog = backlog => backlog,
+            ready = ready => ready.is_ok(),
         };
-        let Some(backlog) = backlog else { return Left::Broken(Broken::StreamGone) };
+        if !is_there {
+            return Left::Broken(Broken::StreamGone);
+        }
         // A leg that is up has a lease.
         let Some(grant) = &self.grant else { return Left::LeaseLost };
         let (config, signals) = (&self.config, &mut self.signals);
         let _up = Up::new(config);
-        let mut carrier = Carrier::new(config, &up, bring_up, backlog);
         let mut announced = up.announced.clone();
         let mut telling = Telling::default();
         let left = loop {
@@ -290,6 +292,15 @@ impl Control {
         if let Some(grant) = self.grant.as_ref().filter(|_| self.told) {
             node::stop(&self.config, grant).await;
         }
+    }
+}
+
+/// Closes a carrier however its leg is left.
+struct Closing<'a>(&'a Carrier);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The leg of a stream: its control plane and its packets, in one task.
 //!
 //! A [`Leg`] is brought up ([`control`]), then carries packets ([`carry`]) until it ends or breaks, and is then brought up again: by
-//! the same lease while it holds, else by a new one. The stream's actor never waits for it: it hands over what it
-//! has kept when the leg is ready, and each access unit from then on.
+//! the same lease while it holds, else by a new one. The stream's actor never waits for it: when the leg is ready it sends on it what it
+//! has kept, and each access unit from then on.
 
 mod carry;
 mod control;
@@ -19,13 +19,13 @@ use svc_core::{config::RtpConfig, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
 
+pub(crate) use carry::Carrier;
+use carry::Handed;
+
 use crate::{
     metrics::Instruments,
     stream::{Origin, StreamStatus, Track, Unit},
 };
-
-/// Access units that may wait for the leg's task: 2 s of 60 pictures and 47 audio frames a second.
-const MAX_FED: usize = 256;
 
 /// What a leg needs to know.
 pub(crate) struct LegConfig {
@@ -64,16 +64,8 @@ impl Announced {
 
 /// What the actor is told by its leg.
 pub(crate) enum LegEvent {
-    /// RTP can flow: what was kept, and a feed of what comes, are to be sent here.
-    Ready(oneshot::Sender<Backlog>),
-}
-
-/// What a leg begins with.
-pub(crate) struct Backlog {
-    /// Access units that were kept.
-    pub(crate) units: Vec<Arc<Unit>>,
-    /// Those that come.
-    pub(crate) feed: mpsc::Receiver<Arc<Unit>>,
+    /// RTP can flow: what was kept, and what comes, is to be sent on this.
+    Ready(Arc<Carrier>),
 }
 
 /// How a leg ends.
@@ -91,14 +83,8 @@ pub(crate) struct Leg {
     lost: mpsc::Sender<LeaseId>,
     end: oneshot::Sender<Ending>,
     done: oneshot::Receiver<()>,
-    feed: Option<Feed>,
-}
-
-/// The way of access units to the leg's task.
-struct Feed {
-    units: mpsc::Sender<Arc<Unit>>,
-    /// It was full: video is left out until the next keyframe.
-    behind: bool,
+    /// Once the leg is ready, and while it is.
+    carrier: Option<Arc<Carrier>>,
 }
 
 impl Leg {
@@ -120,38 +106,29 @@ impl Leg {
             task.run(end_seen).await;
             let _ = done_tx.send(());
         });
-        Self { tracks, lost, end, done, feed: None }
+        Self { tracks, lost, end, done, carrier: None }
     }
 
-    /// The leg is ready: it gets `units` at once, and what is [sent](Self::send) from now on.
-    pub(crate) fn begin(&mut self, reply: oneshot::Sender<Backlog>, units: Vec<Arc<Unit>>) {
-        let (sender, feed) = mpsc::channel(MAX_FED);
-        self.feed = reply
-            .send(Backlog { units, feed })
-            .is_ok()
-            .then_some(Feed { units: sender, behind: false });
+    /// The leg is ready: `units` are sent on it at once, and what is [sent](Self::send) from now on. How many of them had to be left out.
+    pub(crate) fn begin(&mut self, carrier: Arc<Carrier>, units: Vec<Arc<Unit>>) -> u32 {
+        self.carrier = Some(carrier);
+        units.iter().map(|unit| u32::from(!self.send(unit, unit.keyframe))).sum()
     }
 
-    /// Waits until what is sent at once beside the publisher's pace, such as a kept GOP, is not too much for the leg's task.
+    /// Waits until what is sent at once beside the publisher's pace, such as a kept GOP, is not too much for the leg.
     pub(crate) async fn room(&self) {
-        if let Some(feed) = &self.feed {
-            // That it is closed is seen by the next send.
-            let _ = feed.units.reserve_many(MAX_FED / 2).await;
+        if let Some(carrier) = &self.carrier {
+            carrier.room().await;
         }
     }
 
     /// Sends an access unit, if the leg is ready. `false` if it had to be left out since the leg is behind.
     pub(crate) fn send(&mut self, unit: &Arc<Unit>, starts_gop: bool) -> bool {
-        let Some(feed) = &mut self.feed else { return true };
-        if feed.behind && !starts_gop {
-            return false;
+        let handed = self.carrier.as_ref().map(|carrier| carrier.send(unit, starts_gop));
+        if handed == Some(Handed::Closed) {
+            self.carrier = None;
         }
-        match feed.units.try_send(unit.clone()) {
-            Ok(()) => feed.behind = false,
-            Err(mpsc::error::TrySendError::Full(_)) => feed.behind = true,
-            Err(mpsc::error::TrySendError::Closed(_)) => self.feed = None,
-        }
-        !self.feed.as_ref().is_some_and(|feed| feed.behind)
+        handed != Some(Handed::LeftOut)
     }
 
     /// The tracks changed.
@@ -169,41 +146,5 @@ impl Leg {
     pub(crate) async fn end(self, how: Ending) {
         let _ = self.end.send(how);
         let _ = self.done.await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
-
-    use super::*;
-
-    fn unit(keyframe: bool) -> Arc<Unit> {
-        let (kind, time) = (MediaKind::Video, MediaTime::ZERO);
-        Arc::new(Unit { kind, keyframe, time, packets: PacketBatch::default() })
-    }
-
-    #[test]
-    fn a_leg_that_is_behind_goes_on_with_the_next_keyframe() {
-        let (end, _end) = oneshot::channel();
-        let (_done, done) = oneshot::channel();
-        let tracks = Arc::new(Announced { announcement: 1, tracks: vec![] });
-        let (tracks, _tracks) = watch::channel(tracks);
-        let (lost, _lost) = mpsc::channel(8);
-        let mut leg = Leg { tracks, lost, end, done, feed: None };
-        assert!(leg.send(&unit(true), true), "not ready: it will get what was kept");
-        let (reply, mut backlog) = oneshot::channel();
-        leg.begin(reply, vec![unit(true)]);
-        let mut backlog = backlog.try_recv().unwrap();
-        assert_eq!(backlog.units.len(), 1);
-        for _ in 0..MAX_FED {
-            assert!(leg.send(&unit(false), false));
-        }
-        assert!(!leg.send(&unit(false), false));
-        while backlog.feed.try_recv().is_ok() {}
-        assert!(!leg.send(&unit(false), false));
-        assert!(leg.send(&unit(true), true));
-        assert!(leg.send(&unit(false), false));
-        assert!(backlog.feed.try_recv().unwrap().keyframe);
     }
 }

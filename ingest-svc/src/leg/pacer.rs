@@ -1,9 +1,8 @@
-//! When packets may go out: a burst each millisecond. Sans-IO.
+//! When packets may go out. Sans-IO.
 //!
-//! A receive buffer of Linux's default size (212,992 bytes) holds some 90 packets of 1200 bytes, for the kernel counts 2304 bytes
-//! for each. A keyframe of 2 MB is 1,700 packets: sent at once, most of it would be lost. Timers of the runtime have steps of a
-//! millisecond and come up to two late, so what a late one missed is made up for, by one burst more at the most: with bursts of 32 no more
-//! than 64 packets go out back to back, and a leg carries up to 300 Mbit/s.
+//! A receive buffer of Linux's default size holds some 90 packets ([`SendPace`]). Two bursts of `rtp.pacing_burst` packets go out back to back
+//! after a rest, so that keyframes of most streams need no timer at all; then a burst each ms, or as many packets as let an access unit
+//! be out within [`LONGEST`]: with the default of 32, keyframes of 800 KB and more are sent faster, at most three times so.
 
 use std::{
     collections::VecDeque,
@@ -12,13 +11,17 @@ use std::{
 
 use media::{
     codec::MediaKind,
-    rtp::{PacketBatch, SegmentRun},
+    rtp::{PacketBatch, SegmentRun, SendPace},
 };
 
-/// The time of a burst; timers of the runtime have steps of 1 ms.
-const PAUSE: Duration = Duration::from_millis(1);
-/// Bursts that may go out back to back after a timer was late.
+/// The time of a burst.
+const PERIOD: Duration = Duration::from_millis(1);
+/// Bursts that may go out back to back after a rest, or after a timer was late.
 const MAX_BURSTS: u32 = 2;
+/// How long an access unit may take to go out.
+const LONGEST: Duration = Duration::from_millis(20);
+/// Bursts in each [`PERIOD`] for its sake: 1 Gbit/s with the default.
+const MAX_HURRY: u32 = 3;
 /// The most bytes that wait: a whole GOP cache and the access units that come while it goes out.
 pub(crate) const MAX_QUEUED_BYTES: usize = 32 << 20;
 
@@ -29,6 +32,8 @@ pub(crate) struct PacedRun {
     pub(crate) kind: MediaKind,
     /// They.
     pub(crate) run: SegmentRun,
+    /// How many go out in each [`PERIOD`].
+    rate: u32,
 }
 
 /// What was pushed would have exceeded [`MAX_QUEUED_BYTES`]; it was not taken.
@@ -41,24 +46,15 @@ pub(crate) struct Pacer {
     queue: VecDeque<PacedRun>,
     queued_bytes: usize,
     burst: usize,
-    /// How many packets may go out as of the beginning of the present burst, and when that was.
-    credit: usize,
-    began: Option<Instant>,
-    /// Something waits for the next burst.
-    waits: bool,
+    pace: SendPace,
 }
 
 impl Pacer {
-    /// A pacer that sends `burst` packets back to back (at least 1).
+    /// A pacer of runs of `burst` packets (at least 1).
     pub(crate) fn new(burst: usize) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            burst: burst.max(1),
-            credit: 0,
-            began: None,
-            waits: false,
-        }
+        let burst = burst.clamp(1, 64);
+        let pace = SendPace::new(MAX_BURSTS * burst as u32, burst as u32, PERIOD);
+        Self { queue: VecDeque::new(), queued_bytes: 0, burst, pace }
     }
 
     /// Queues the packets of one access unit behind those that wait, in runs that a send with `max_segments` takes.
@@ -72,48 +68,43 @@ impl Pacer {
             return Err(QueueFull);
         }
         self.queued_bytes += packets.data.len();
-        let runs = packets.runs(max_segments.min(self.burst).clamp(1, 64));
-        self.queue.extend(runs.map(|run| PacedRun { kind, run }));
+        let runs = packets.runs(max_segments.clamp(1, self.burst));
+        let burst = self.burst as u32;
+        let periods = (LONGEST.as_micros() / PERIOD.as_micros()) as u32;
+        let in_time = (packets.sizes.len() as u32).div_ceil(periods);
+        let rate = in_time.clamp(burst, MAX_HURRY * burst);
+        self.queue.extend(runs.map(|run| PacedRun { kind, run, rate }));
         Ok(())
     }
 
     /// The next run that may go out now.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<PacedRun> {
-        let packets = usize::from(self.queue.front()?.run.packets);
-        self.earn(now);
-        if self.credit < packets.min(self.burst) {
-            self.waits = true;
+        let PacedRun { run: SegmentRun { packets, .. }, rate, .. } = *self.queue.front()?;
+        self.pace.set_rate(rate, PERIOD);
+        if !self.pace.allow(now, packets.into()) {
             return None;
         }
         let run = self.queue.pop_front()?;
-        self.credit = self.credit.saturating_sub(packets);
         self.queued_bytes -= run.run.data.len();
         Some(run)
-    }
-
-    /// Each [`PAUSE`] brings a burst; what was left of the one before is lost.
-    fn earn(&mut self, now: Instant) {
-        let passed = self.began.map_or(PAUSE, |began| now.saturating_duration_since(began));
-        let bursts = u32::try_from(passed.as_nanos() / PAUSE.as_nanos()).unwrap_or(u32::MAX);
-        if bursts > 0 {
-            // Behind a rest there is nothing to make up for.
-            let most = if std::mem::take(&mut self.waits) { MAX_BURSTS } else { 1 };
-            self.credit = self.burst * bursts.min(most) as usize;
-            self.began = Some(now);
-        }
     }
 
     /// Puts back a run that could not be sent.
     pub(crate) fn put_back(&mut self, run: PacedRun) {
         self.queued_bytes += run.run.data.len();
-        self.credit += usize::from(run.run.packets);
+        self.pace.give_back(run.run.packets.into());
         self.queue.push_front(run);
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&mut self) {
+        self.queue.clear();
+        self.queued_bytes = 0;
     }
 
     /// When [`poll`](Self::poll) will have a run, if it has none now.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        (!self.queue.is_empty()).then_some(())?;
-        self.began.map(|began| began + PAUSE)
+        self.pace.when(self.queue.front()?.run.packets.into())
     }
 
     /// Bytes that wait.
@@ -145,30 +136,50 @@ mod tests {
         let mut pacer = Pacer::new(32);
         let t = Instant::now();
         assert_eq!(pacer.poll_timeout(), None);
-        pacer.push(Video, &batch(100, 1200), 64).unwrap();
-        assert_eq!(drain(&mut pacer, t), [32]);
-        assert_eq!(pacer.poll_timeout(), Some(t + PAUSE));
-        assert_eq!(drain(&mut pacer, t + PAUSE / 2), [0u16; 0]);
-        assert_eq!(drain(&mut pacer, t + PAUSE), [32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 2), [32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 9), [4]);
+        pacer.push(Video, &batch(140, 1200), 64).unwrap();
+        assert_eq!(drain(&mut pacer, t), [32, 32]);
+        assert_eq!(pacer.poll_timeout(), Some(t + PERIOD));
+        assert_eq!(drain(&mut pacer, t + PERIOD / 2), [0u16; 0]);
+        assert_eq!(drain(&mut pacer, t + PERIOD), [32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 2), [32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 9), [12]);
         assert_eq!((pacer.poll_timeout(), pacer.queued_bytes()), (None, 0));
     }
 
     #[test]
-    fn a_late_timer_is_made_up_for_by_one_burst_and_a_rest_is_not() {
+    fn a_late_timer_is_made_up_for_by_one_run() {
         let mut pacer = Pacer::new(32);
         let t = Instant::now();
         pacer.push(Video, &batch(300, 1200), 64).unwrap();
-        assert_eq!(drain(&mut pacer, t), [32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 2), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 12), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 13), [32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 19), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 20), [32]);
-        assert_eq!(drain(&mut pacer, t + PAUSE * 21), [12]);
-        pacer.push(Video, &batch(100, 1200), 64).unwrap();
-        assert_eq!(drain(&mut pacer, t + PAUSE * 99), [32]);
+        assert_eq!(drain(&mut pacer, t), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 2), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 12), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 13), [32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 99), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PERIOD * 100), [12]);
+    }
+
+    #[test]
+    fn a_large_access_unit_is_out_in_time_and_what_follows_is_not_hurried() {
+        let mut pacer = Pacer::new(32);
+        let t = Instant::now();
+        pacer.push(Video, &batch(1280, 1200), 64).unwrap();
+        pacer.push(Video, &batch(320, 1200), 64).unwrap();
+        let sent = |pacer: &mut Pacer, at| drain(pacer, at).into_iter().map(u32::from).sum::<u32>();
+        let mut by_ms = vec![];
+        for step in 0..60 {
+            let half = sent(&mut pacer, t + PERIOD / 2 * (2 * step));
+            by_ms.push(half + sent(&mut pacer, t + PERIOD / 2 * (2 * step + 1)));
+        }
+        assert!(by_ms[..20].iter().sum::<u32>() >= 1280, "{by_ms:?}");
+        assert_eq!(by_ms[1..19], [64; 18]);
+        assert_eq!(by_ms[21..28], [32; 7]);
+        // However large, at most three times the rate.
+        let mut pacer = Pacer::new(32);
+        pacer.push(Video, &batch(9600, 1200), 64).unwrap();
+        sent(&mut pacer, t);
+        let quarters: u32 = (1..=40).map(|at| sent(&mut pacer, t + PERIOD / 4 * at)).sum();
+        assert_eq!(quarters, 10 * 96);
     }
 
     #[test]
@@ -180,7 +191,7 @@ mod tests {
         pacer.push(Video, &batch(1, 900), 64).unwrap();
         let mut kinds = vec![];
         for step in 0..4 {
-            while let Some(run) = pacer.poll(t + PAUSE * step) {
+            while let Some(run) = pacer.poll(t + PERIOD * step) {
                 kinds.push((run.kind, run.run.packets));
             }
         }
@@ -191,11 +202,12 @@ mod tests {
     fn a_run_that_was_put_back_goes_out_first() {
         let mut pacer = Pacer::new(4);
         let t = Instant::now();
-        pacer.push(Video, &batch(8, 100), 64).unwrap();
+        pacer.push(Video, &batch(12, 100), 64).unwrap();
         let run = pacer.poll(t).unwrap();
         pacer.put_back(run.clone());
-        assert_eq!(pacer.queued_bytes(), 800);
+        assert_eq!(pacer.queued_bytes(), 1200);
         assert_eq!(pacer.poll(t), Some(run));
+        assert!(pacer.poll(t).is_some());
         assert_eq!(pacer.poll(t), None);
     }
 

@@ -6,6 +6,8 @@
 use std::{
     io,
     net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
@@ -14,13 +16,14 @@ use media::rtmp::{
     AdobeAuth, Event, MediaMessage, PublishRefusal, PublishRequest, RtmpError, ServerConfig,
     ServerSession,
 };
-use svc_core::config::RtmpConfig;
+use svc_core::{alarm::Alarm, config::RtmpConfig};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
+use tokio_util::io::poll_read_buf;
 use tracing::info;
 
 use crate::pull::Failure;
@@ -158,6 +161,7 @@ pub(super) struct Connection {
     connected_at: SystemTime,
     started: Instant,
     last_byte: Instant,
+    silent: Alarm,
     pinged: bool,
     bytes_received: u64,
     /// App and stream key, once known.
@@ -197,6 +201,7 @@ impl Connection {
             connected_at: SystemTime::now(),
             started: now,
             last_byte: now,
+            silent: Alarm::default(),
             pinged: false,
             bytes_received: 0,
             publish: None,
@@ -250,40 +255,35 @@ impl Connection {
 
     /// Waits until the socket takes or gives bytes, once. Cancel safe.
     async fn exchange(&mut self) -> Result<(), PublisherGone> {
-        let interest = match self.outgoing.is_empty() {
-            true => Interest::READABLE,
-            false => Interest::READABLE | Interest::WRITABLE,
-        };
-        let silence = if self.pinged { self.idle_timeout } else { self.idle_timeout / 2 };
-        let wait = tokio::time::timeout_at(self.last_byte + silence, self.socket.ready(interest));
-        let Ok(ready) = wait.await else {
-            if self.pinged {
-                return Err(PublisherGone::Silent(self.idle_timeout));
-            }
-            self.pinged = true;
-            self.session.ping(self.started.elapsed().as_millis() as u32);
-            return Ok(());
-        };
-        let ready = ready.map_err(|e| PublisherGone::Broken(e.kind()))?;
-        if ready.is_writable() && !self.outgoing.is_empty() {
-            match self.socket.try_write(&self.outgoing) {
-                Ok(n) => self.outgoing.advance(n),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                // What the peer sent before it broke the connection is still to be read.
-                Err(_) => self.outgoing.clear(),
-            }
-        }
-        if ready.is_readable() {
-            self.read()?;
-        }
-        Ok(())
+        std::future::poll_fn(|context| self.poll_exchange(context)).await
     }
 
-    fn read(&mut self) -> Result<(), PublisherGone> {
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublisherGone>> {
+        if !self.outgoing.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(context, &self.outgoing) {
+                Poll::Ready(Ok(n)) => {
+                    self.outgoing.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                // What the peer sent before it broke the connection is still to be read.
+                Poll::Ready(Err(_)) => self.outgoing.clear(),
+                Poll::Pending => {}
+            }
+        }
+        match self.poll_read(context) {
+            Poll::Pending => self.poll_silence(context),
+            read => read,
+        }
+    }
+
+    /// Not by `try_read`: a read that does not fill the buffer has emptied the socket, and only this one takes it so, instead of trying
+    /// once more.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublisherGone>> {
         if self.input.capacity() - self.input.len() < MIN_READ_BYTES {
             self.input.reserve(READ_BUFFER_BYTES);
         }
-        match self.socket.try_read_buf(&mut self.input) {
+        let read = poll_read_buf(Pin::new(&mut self.socket), context, &mut self.input);
+        Poll::Ready(match ready!(read) {
             Ok(0) => Err(PublisherGone::Ended),
             Ok(n) => {
                 self.bytes_received += n as u64;
@@ -291,9 +291,20 @@ impl Connection {
                 self.pinged = false;
                 Ok(())
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(e) => Err(PublisherGone::Broken(e.kind())),
+        })
+    }
+
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublisherGone>> {
+        let silence = if self.pinged { self.idle_timeout } else { self.idle_timeout / 2 };
+        self.silent.set(Some((self.last_byte + silence).into_std()));
+        ready!(self.silent.poll(context));
+        if self.pinged {
+            return Poll::Ready(Err(PublisherGone::Silent(self.idle_timeout)));
         }
+        self.pinged = true;
+        self.session.ping(self.started.elapsed().as_millis() as u32);
+        Poll::Ready(Ok(()))
     }
 
     /// Sends the last words, and waits for the peer to close: closing with unread input would reset

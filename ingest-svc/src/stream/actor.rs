@@ -16,6 +16,7 @@ mod takeover;
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
@@ -27,14 +28,12 @@ use media::{
 use proto::v1;
 use registry::{Grant, LeaseId, LeaseKeeper};
 use svc_core::{
+    alarm::Alarm,
     config::{IngestConfig, RtpConfig},
     drain::Shutdown,
     tasks::Tasks,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep_until,
-};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{Span, info_span};
 
 use self::takeover::receive_standby;
@@ -146,15 +145,17 @@ impl Actor {
     /// Runs until the stream is gone.
     pub(crate) async fn run(mut self) {
         self.context.metrics.streams.inc();
+        // Kept over all wake-ups, of which there is one or more for each access unit.
         let draining = self.context.shutdown.draining().clone();
+        let (mut draining, mut alarm) = (pin!(draining.cancelled()), Alarm::default());
         let (mut batch, mut standby_batch) = (Vec::new(), Vec::new());
         let stopped = loop {
             if self.is_over() && self.table.remove_if_idle(&self.status, &self.commands) {
                 break None;
             }
-            let wake_at = self.wake_at();
+            alarm.set(self.wake_at());
             tokio::select! {
-                () = draining.cancelled() => {
+                () = &mut draining => {
                     self.end("the service is shutting down", Ending::ProcessEnds).await;
                     break None;
                 }
@@ -164,6 +165,12 @@ impl Actor {
                     None => break None,
                 },
                 granted = claim::granted(&mut self.claim) => self.claimed(granted).await,
+                () = alarm.rings() => self.timeout().await,
+                Some(LegEvent::Ready(carrier)) = self.leg_events.1.recv() => {
+                    if let Some(leg) = &mut self.leg {
+                        self.relay.begin_leg(leg, carrier);
+                    }
+                }
                 received = receive(&mut self.publisher, &mut batch), if self.replay.is_empty() => {
                     self.received(&mut batch);
                     if let Err(gone) = received {
@@ -177,14 +184,6 @@ impl Actor {
                     }
                 }
                 () = room(&self.leg), if !self.replay.is_empty() => self.replay_some(),
-                Some(LegEvent::Ready(reply)) = self.leg_events.1.recv() => {
-                    if let Some(leg) = &mut self.leg {
-                        leg.begin(reply, self.relay.backlog());
-                    }
-                }
-                () = sleep_until(wake_at.unwrap_or_else(Instant::now).into()), if wake_at.is_some() => {
-                    self.timeout().await;
-                }
             }
         };
         if stopped.is_some() {

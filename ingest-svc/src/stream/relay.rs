@@ -20,7 +20,7 @@ use super::{
     status::State,
 };
 use crate::{
-    leg::{Announced, Leg},
+    leg::{Announced, Carrier, Leg},
     metrics::{Drop as DropReason, Instruments},
 };
 
@@ -186,11 +186,11 @@ impl Relay {
         Some(Announced { announcement, tracks })
     }
 
-    /// What a leg begins with.
-    pub(super) fn backlog(&mut self) -> Vec<Arc<Unit>> {
-        let units = self.gop.units();
+    /// A leg is ready: it begins with what was kept.
+    pub(super) fn begin_leg(&mut self, leg: &mut Leg, carrier: Arc<Carrier>) {
+        let left_out = leg.begin(carrier, self.gop.units());
+        self.metrics.drop(DropReason::LegBehind, left_out);
         self.gop.settle();
-        units
     }
 
     /// A publisher may tell the wall-clock time, in its data messages or its pictures.

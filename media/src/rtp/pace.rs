@@ -32,6 +32,11 @@ impl SendPace {
         allowed
     }
 
+    /// From now on `rate` packets in each `period`.
+    pub fn set_rate(&mut self, rate: u32, period: Duration) {
+        self.interval = period / rate.max(1);
+    }
+
     /// Packets that were allowed did not go out.
     pub fn give_back(&mut self, packets: u32) {
         self.credit = (self.credit + packets).min(self.depth);

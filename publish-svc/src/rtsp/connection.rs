@@ -6,7 +6,6 @@ mod waiting;
 use std::{
     io,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use media::{
     StreamKey,
     rtsp::{ServerConfig, ServerConnection, tunnel::WebSocketError},
 };
-use tokio::time::{Sleep, sleep_until};
+use svc_core::alarm::Alarm;
 
 use super::{
     Place, Shared,
@@ -59,8 +58,8 @@ pub(super) struct Connection {
     heard: Heard,
     /// When timeouts are looked at next.
     next_tick: Instant,
-    /// Set to what is due next; kept, so that a wake-up does not enter a timer and take it out again.
-    timer: Pin<Box<Sleep>>,
+    /// Set to what is due next.
+    alarm: Alarm,
     began: Instant,
     _place: Place,
 }
@@ -120,7 +119,7 @@ impl Connection {
             played: None,
             heard,
             next_tick: began + TICK,
-            timer: Box::pin(sleep_until((began + TICK).into())),
+            alarm: Alarm::default(),
             began,
             _place: place,
             shared,
@@ -162,8 +161,9 @@ impl Connection {
 
     async fn wake(&mut self) -> Wake {
         let outstanding = self.sending.outstanding();
-        self.set_timer(outstanding.due);
-        let Self { session, waiting, inbound, input, sending, shared, timer, .. } = self;
+        let due = outstanding.due.map_or(self.next_tick, |due| due.min(self.next_tick));
+        self.alarm.set(Some(due));
+        let Self { session, waiting, inbound, input, sending, shared, alarm, .. } = self;
         let read_on =
             outstanding.unwritten < MAX_UNWRITTEN && (waiting.is_none() || input.len() < MAX_INPUT);
         let ended = async {
@@ -185,16 +185,8 @@ impl Connection {
             ready = answer => Wake::Answer(ready),
             read = inbound.read(input), if read_on => Wake::Read(read),
             writable = sending.writable(), if outstanding.unwritten > 0 => Wake::Writable(writable),
-            () = timer => Wake::Time,
+            () = alarm.rings() => Wake::Time,
             () = sending.left() => Wake::Left,
-        }
-    }
-
-    /// Sets the timer to what is due next, if it is not.
-    fn set_timer(&mut self, due: Option<Instant>) {
-        let due = due.map_or(self.next_tick, |due| due.min(self.next_tick)).into();
-        if self.timer.deadline() != due {
-            self.timer.as_mut().reset(due);
         }
     }
 
