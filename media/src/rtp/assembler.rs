@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Ordered, PacketBatch, ReceivedPacket, inspect, inspect::marker_ends_unit};
+use super::{Header, Ordered, PacketBatch, inspect, inspect::marker_ends_unit};
 use crate::codec::{Codec, MediaKind};
 
 /// What is kept of the buffer from one access unit to the next: most pictures are below it.
@@ -70,7 +70,9 @@ impl AccessUnitAssembler {
     /// Takes what the reorder buffer gave.
     pub fn handle(&mut self, ordered: Ordered) {
         match ordered {
-            Ordered::Packet(packet) => self.packet(packet),
+            Ordered::Packet(packet) => {
+                self.packet(&packet.header, &packet.bytes, packet.received_at);
+            }
             Ordered::Lost(0) => {}
             Ordered::Lost(_) => {
                 if let Some(open) = &mut self.open {
@@ -89,8 +91,9 @@ impl AccessUnitAssembler {
         }
     }
 
-    fn packet(&mut self, packet: ReceivedPacket) {
-        let timestamp = packet.header.timestamp;
+    /// Takes the next packet, with its header.
+    pub fn packet(&mut self, header: &Header, packet: &[u8], received_at: Instant) {
+        let timestamp = header.timestamp;
         if self.open.as_ref().is_some_and(|open| open.timestamp != timestamp) {
             self.close();
         }
@@ -101,21 +104,19 @@ impl AccessUnitAssembler {
             keyframe: codec.kind() == MediaKind::Audio,
             damaged: gap,
             oversized: false,
-            received_at: packet.received_at,
+            received_at,
             parameter_sets: SmallVec::new(),
         });
-        let mut ends = packet.header.marker && marker_ends_unit(codec);
-        let size = u16::try_from(packet.bytes.len()).unwrap_or(u16::MAX);
-        if self.data.len() + usize::from(size) > max_bytes
-            || usize::from(size) != packet.bytes.len()
-        {
+        let mut ends = header.marker && marker_ends_unit(codec);
+        let size = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+        if self.data.len() + usize::from(size) > max_bytes || usize::from(size) != packet.len() {
             open.oversized = true;
         }
         if !open.oversized {
-            self.data.extend_from_slice(&packet.bytes);
+            self.data.extend_from_slice(packet);
             open.sizes.push(size);
             let sets = &mut open.parameter_sets;
-            let payload = packet.bytes.get(packet.header.payload.clone()).unwrap_or_default();
+            let payload = packet.get(header.payload.clone()).unwrap_or_default();
             let info = inspect(codec, payload, |set| sets.push(Bytes::copy_from_slice(set)));
             open.keyframe |= info.starts_keyframe;
             // As when a source was joined, or began anew, in the middle of an access unit.

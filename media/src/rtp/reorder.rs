@@ -84,6 +84,19 @@ impl ReorderBuffer {
         }
     }
 
+    /// Whether a packet with this header, which came then, is the next one and waits for nothing. It is counted then, and does not come out of
+    /// [`Self::poll`]: the caller has it. Else it is to be [inserted](Self::insert).
+    pub fn pass(&mut self, header: &Header, received_at: Instant) -> bool {
+        let is_next = |next: i64| header.sequence_number == next as u16;
+        let Some(next) = self.next.filter(|&next| is_next(next)) else { return false };
+        if !self.ready.is_empty() || !self.waiting.is_empty() || self.probation.is_some() {
+            return false;
+        }
+        self.statistics.count(next, header, received_at, self.rate);
+        self.next = Some(next + 1);
+        true
+    }
+
     /// Takes a packet.
     pub fn insert(&mut self, packet: ReceivedPacket) {
         let Some(next) = self.next else {
@@ -103,7 +116,7 @@ impl ReorderBuffer {
             self.discarded = self.discarded.wrapping_add(1);
             return;
         }
-        self.statistics.count(sequence, &packet, self.rate);
+        self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
         if step == 0 {
             self.next = Some(next + 1);
             self.ready.push_back(Ordered::Packet(packet));
@@ -119,7 +132,7 @@ impl ReorderBuffer {
     fn begin(&mut self, packet: ReceivedPacket) {
         let sequence = i64::from(packet.header.sequence_number);
         self.statistics = Statistics { base: sequence, highest: sequence, ..Statistics::default() };
-        self.statistics.count(sequence, &packet, self.rate);
+        self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
         self.next = Some(sequence + 1);
         self.ready.push_back(Ordered::Packet(packet));
     }
@@ -211,17 +224,17 @@ impl ReorderBuffer {
 }
 
 impl Statistics {
-    fn count(&mut self, sequence: i64, packet: &ReceivedPacket, rate: ClockRate) {
+    fn count(&mut self, sequence: i64, header: &Header, received_at: Instant, rate: ClockRate) {
         self.received += 1;
         self.highest = self.highest.max(sequence);
-        let timestamp = packet.header.timestamp;
+        let timestamp = header.timestamp;
         if let Some((at, before)) = self.transit {
-            let passed = packet.received_at.saturating_duration_since(at).as_micros() as i64;
+            let passed = received_at.saturating_duration_since(at).as_micros() as i64;
             let arrived = passed * i64::from(rate.hz()) / 1_000_000;
             let sent = i64::from(timestamp.wrapping_sub(before) as i32);
             self.jitter += (arrived - sent).abs() - ((self.jitter + 8) >> 4);
         }
-        self.transit = Some((packet.received_at, timestamp));
+        self.transit = Some((received_at, timestamp));
     }
 }
 
@@ -264,6 +277,26 @@ mod tests {
         assert_eq!(drain(&mut buffer, now), [65_533, 65_534, 65_535, 0, 1, 2]);
         assert_eq!((buffer.discarded(), buffer.lost(), buffer.deadline()), (1, 0, None));
         assert_eq!(buffer.report_block(7).map(|b| b.highest_sequence_number), Some(65_538));
+    }
+
+    #[test]
+    fn a_packet_that_is_next_passes_and_one_behind_a_gap_does_not() {
+        let (mut buffer, now) = (buffer(), Instant::now());
+        let passes =
+            |buffer: &mut ReorderBuffer, sequence| buffer.pass(&packet(sequence, now).header, now);
+        assert!(!passes(&mut buffer, 65_534), "the first begins a sequence");
+        buffer.insert(packet(65_534, now));
+        assert!(!passes(&mut buffer, 65_535), "another is to come out first");
+        assert_eq!(drain(&mut buffer, now), [65_534]);
+        assert!(passes(&mut buffer, 65_535) && passes(&mut buffer, 0));
+        assert!(!passes(&mut buffer, 2) && !passes(&mut buffer, 0));
+        buffer.insert(packet(2, now));
+        assert!(!passes(&mut buffer, 1), "one waits for it");
+        buffer.insert(packet(1, now));
+        assert_eq!(drain(&mut buffer, now), [1, 2]);
+        assert!(passes(&mut buffer, 3));
+        let block = buffer.report_block(7).unwrap();
+        assert_eq!((block.highest_sequence_number, block.cumulative_lost), (65_539, 0));
     }
 
     #[test]

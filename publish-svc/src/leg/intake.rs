@@ -217,11 +217,11 @@ impl Intake {
     }
 
     /// Takes a datagram that came on the RTP port.
-    pub(crate) fn handle_rtp(&mut self, source: SocketAddr, datagram: Bytes, now: Now) {
+    pub(crate) fn handle_rtp(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
         if datagram.get(1).is_some_and(|b| (192..=223).contains(b)) {
-            return self.handle_rtcp(source, &datagram, now);
+            return self.handle_rtcp(source, datagram, now);
         }
-        let Ok(header) = Header::parse(&datagram) else {
+        let Ok(header) = Header::parse(datagram) else {
             Counters::add(&self.counters.malformed, 1);
             return;
         };
@@ -238,8 +238,15 @@ impl Intake {
         if accepted.new_ssrc {
             self.begin_source(accepted.track, source, header.ssrc);
         }
-        let packet = ReceivedPacket { header, bytes: datagram, received_at: now.instant };
-        self.inputs[accepted.track].reorder.insert(packet);
+        let input = &mut self.inputs[accepted.track];
+        if input.reorder.pass(&header, now.instant) {
+            // The rule: it is copied once, into its access unit.
+            input.assembler.packet(&header, datagram, now.instant);
+            self.emit(accepted.track, now);
+            return;
+        }
+        let bytes = Bytes::copy_from_slice(datagram);
+        input.reorder.insert(ReceivedPacket { header, bytes, received_at: now.instant });
         self.drain(accepted.track, now);
     }
 

@@ -2,6 +2,7 @@
 //! talks to it by commands, so that a leg that is made anew passes its sockets on, or takes new ones, between two packets.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,9 +12,11 @@ use std::{
 
 use media::sdp::SessionDescription;
 use proto::v1;
-use svc_core::{api, clock::wall_clock, config::Config, tasks::Tasks};
+use svc_core::{alarm::Alarm, api, clock::wall_clock, config::Config, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Span;
 
 use super::{
     Counters, LegState, PortPair,
@@ -61,7 +64,7 @@ pub(crate) struct LegSpec {
     /// What comes.
     pub(crate) description: SessionDescription,
     /// Open until the first packet has come.
-    pub(crate) first_packet: tracing::Span,
+    pub(crate) first_packet: Span,
 }
 
 /// What the API shows of a stream, and when it last changed.
@@ -177,8 +180,10 @@ impl Leg {
             report_ssrc: random(),
         };
         let intake = Intake::new(config, &spec.description, output, self.counters.clone());
-        let key = self.published.key.clone();
+        // Not the call's span, which ends with the call.
+        let span = tracing::info_span!(parent: None, "leg", stream = %self.published.key);
         let mut task = Task {
+            span,
             leg: self,
             intake,
             ports: spec.ports,
@@ -191,19 +196,19 @@ impl Leg {
         // What is known from the start is there before the call is answered.
         task.settle();
         let stopped = stop.clone();
-        // Not the call's span, which ends with the call.
-        let span = tracing::info_span!(parent: None, "leg", stream = %key);
-        span.in_scope(|| tasks.spawn("leg", async move { task.run(receiver, stopped).await }));
+        tasks.spawn_in(Span::none(), "leg", async move { task.run(receiver, stopped).await });
         LegHandle { commands, stop, ended }
     }
 }
 
 struct Task {
+    /// Entered where something is logged.
+    span: Span,
     leg: Leg,
     intake: Intake,
     ports: Option<PortPair>,
     description: SessionDescription,
-    first_packet: Option<tracing::Span>,
+    first_packet: Option<Span>,
     tick: Tick,
     reported: Reported,
     /// Dropped last, after the ports.
@@ -217,30 +222,32 @@ struct Tick {
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
-        let mut readers = self.leg.published.readers.changed.subscribe();
+        let readers = self.leg.published.readers.changed.subscribe();
+        // Kept over all wake-ups, of which there is one or more for each access unit.
+        let (mut readers, mut alarm) = (WatchStream::from_changes(readers), Alarm::default());
+        let mut stopped = pin!(stop.cancelled());
         loop {
-            let deadline = self.deadline();
+            alarm.set(Some(self.deadline()));
             tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
+                () = &mut stopped => break,
                 command = commands.recv() => match command {
                     Some(command) => self.handle_command(command),
                     None => break,
                 },
-                () = tokio::time::sleep_until(deadline.into()) => {}
                 ready = readable(self.ports.as_ref()) => match ready {
                     Ok(()) => self.receive(),
                     Err(error) => {
-                        tracing::error!(%error, "a leg's sockets fail; its ports are closed");
+                        tracing::error!(parent: &self.span, %error, "a leg's sockets fail; its ports are closed");
                         self.ports = None;
                         self.intake.end_leg();
                     }
                 },
-                Ok(()) = readers.changed() => self.leg.status.touch(),
+                () = alarm.rings() => {}
+                Some(_) = readers.next() => self.leg.status.touch(),
             }
             self.settle();
         }
-        self.log_end();
+        self.span.clone().in_scope(|| self.log_end());
     }
 
     fn deadline(&self) -> Instant {
@@ -280,7 +287,8 @@ impl Task {
         }
         for _ in 0..RECEIVE_BUDGET {
             let intake = &mut self.intake;
-            if ports.read_rtp(|from, bytes| intake.handle_rtp(from, bytes, now)).is_err() {
+            // An error, or nothing more: whoever waits for the socket finds out which.
+            if !ports.read_rtp(|from, bytes| intake.handle_rtp(from, bytes, now)).unwrap_or(false) {
                 break;
             }
         }
@@ -319,7 +327,7 @@ impl Task {
             if let Some(ports) = &self.ports
                 && let Err(error) = ports.send_rtcp(to, &report)
             {
-                tracing::debug!(%error, %to, "a Receiver Report was not sent");
+                tracing::debug!(parent: &self.span, %error, %to, "a Receiver Report was not sent");
             }
         }
         if now.instant >= self.tick.at + TICK {
@@ -331,7 +339,7 @@ impl Task {
         let state = self.intake.state();
         let before = self.leg.status.now().state;
         if state != before {
-            tracing::info!(?state, "the stream's state changed");
+            tracing::info!(parent: &self.span, ?state, "the stream's state changed");
         }
         if state == LegState::Live
             && let Some(span) = self.first_packet.take()

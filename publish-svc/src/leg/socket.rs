@@ -1,15 +1,15 @@
 //! The pair of UDP ports of a leg: RTP on the even one, RTCP on the odd one above it (RFC 3550, 11).
 //!
 //! RTP is read with receive offload (GRO), many packets to a system call. The receive buffers belong to the worker thread, not to the leg: what
-//! is read is copied out before the task can be moved. The sockets keep the system's default buffer sizes; senders pace.
+//! is read is taken out of them before the task can be moved. The sockets keep the system's default buffer sizes; senders pace.
 
 use std::{
     cell::RefCell,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
+    task::Poll,
 };
 
-use bytes::Bytes;
 use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -66,35 +66,40 @@ impl PortPair {
         Ok(Self { rtp, rtp_state, rtcp })
     }
 
-    /// Completes when something can be read.
+    /// Completes when something can be read. For one task at a time.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        tokio::select! {
-            ready = self.rtp.readable() => ready,
-            ready = self.rtcp.readable() => ready,
-        }
+        // By the sockets' own wakers: futures of their own would be entered and taken out at each wake-up.
+        std::future::poll_fn(|context| match self.rtp.poll_recv_ready(context) {
+            Poll::Pending => self.rtcp.poll_recv_ready(context),
+            ready => ready,
+        })
+        .await
     }
 
-    /// Reads RTP that has come, one system call's worth; how many datagrams that were.
-    pub(crate) fn read_rtp(&self, mut take: impl FnMut(SocketAddr, Bytes)) -> io::Result<usize> {
+    /// Reads RTP that has come, one system call's worth. Whether there may be more.
+    pub(crate) fn read_rtp(&self, mut take: impl FnMut(SocketAddr, &[u8])) -> io::Result<bool> {
         BUFFERS.with_borrow_mut(|buffers| {
             let mut meta = [RecvMeta::default(); BATCH];
-            let received = self.rtp.try_io(Interest::READABLE, || {
+            let mut received = 0;
+            let read = self.rtp.try_io(Interest::READABLE, || {
                 let mut chunks = buffers.chunks_exact_mut(BUFFER_BYTES);
                 let mut slices: [IoSliceMut<'_>; BATCH] =
                     std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-                self.rtp_state.recv((&self.rtp).into(), &mut slices, &mut meta)
-            })?;
-            let mut datagrams = 0;
+                received = self.rtp_state.recv((&self.rtp).into(), &mut slices, &mut meta)?;
+                // A call that did not fill all buffers has emptied the socket. To say so here spares another that would find that out;
+                // what comes from now on is told of anew.
+                if received < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
             for (meta, buffer) in meta.iter().zip(buffers.chunks_exact(BUFFER_BYTES)).take(received)
             {
-                let bytes = Bytes::copy_from_slice(&buffer[..meta.len.min(BUFFER_BYTES)]);
-                let stride = meta.stride.max(1);
-                for at in (0..bytes.len()).step_by(stride) {
-                    take(meta.addr, bytes.slice(at..bytes.len().min(at + stride)));
-                    datagrams += 1;
+                for datagram in buffer[..meta.len.min(BUFFER_BYTES)].chunks(meta.stride.max(1)) {
+                    take(meta.addr, datagram);
                 }
             }
-            Ok(datagrams)
+            match read {
+                Err(error) if received == 0 => Err(error),
+                read => Ok(read.is_ok()),
+            }
         })
     }
 

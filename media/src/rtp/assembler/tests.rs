@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     ClockRate,
     codec::h264::Config,
-    rtp::{Header, Packetizer, PacketizerConfig, ReorderBuffer},
+    rtp::{Packetizer, PacketizerConfig, ReceivedPacket, ReorderBuffer},
 };
 
 /// A slice of another picture, the first and a later fragment of an IDR slice.

@@ -69,7 +69,7 @@ impl Bench {
     fn rtp_from(&mut self, from: SocketAddr, ms: u32, packets: impl IntoIterator<Item = Bytes>) {
         let now = self.now(ms);
         for packet in packets {
-            self.intake.handle_rtp(from, packet, now);
+            self.intake.handle_rtp(from, &packet, now);
         }
         self.pass(ms);
     }
@@ -237,9 +237,9 @@ fn bye_of_all_sources_holds_at_once_and_the_media_before_it_is_not_lost() {
     let (keyframe, sound) = (source.keyframe(0), source.sound(0));
     let now = bench.now(0);
     // As they come in one batch: RTCP is read first.
-    bench.intake.handle_rtp(address(FROM), keyframe[0].clone(), now);
+    bench.intake.handle_rtp(address(FROM), &keyframe[0], now);
     bench.intake.handle_rtcp(address(FROM + 1), &source.bye(), now);
-    bench.intake.handle_rtp(address(FROM), sound[0].clone(), now);
+    bench.intake.handle_rtp(address(FROM), &sound[0], now);
     bench.pass(0);
     assert_eq!(bench.marks(), ["v0", "a0"]);
     assert_eq!(bench.intake.state(), LegState::Held);

@@ -145,7 +145,7 @@ impl Schedule {
                     let from = SocketAddr::new(from.ip(), from.port() + 1);
                     self.bench.intake.handle_rtcp(from, &datagram, now);
                 }
-                false => self.bench.intake.handle_rtp(from, datagram, now),
+                false => self.bench.intake.handle_rtp(from, &datagram, now),
             }
         }
         self.bench.pass(ms);
