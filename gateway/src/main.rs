@@ -5,6 +5,10 @@ use std::{io::Write, process::ExitCode, time::Duration};
 use gateway::{Gateway, Signals, cli, demo};
 use svc_core::{config, drain::Shutdown, telemetry};
 
+/// Each access unit takes and gives back a few buffers, in the order of a ring: docs/performance.md has what others cost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     match start(&matches) {
