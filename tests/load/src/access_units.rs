@@ -87,10 +87,13 @@ impl AccessUnits {
     }
 
     fn raw(&mut self, mut payload: &[u8]) {
-        if self.packets == 0 {
-            self.stamp = Stamp::read(payload);
-            payload = payload.get(SEI_BYTES..).unwrap_or_default();
-            self.is_keyframe = payload.first().is_some_and(|byte| byte & 0x1F == 5);
+        match self.packets {
+            0 => {
+                self.stamp = Stamp::read(payload);
+                payload = payload.get(SEI_BYTES..).unwrap_or_default();
+            }
+            1 => self.is_keyframe = payload.first().is_some_and(|byte| byte & 0x1F == 5),
+            _ => {}
         }
         self.slice_bytes += payload.len() as u32;
     }
@@ -219,12 +222,14 @@ mod tests {
     #[test]
     fn the_floors_packets_are_read_as_well() {
         let stamp = Stamp { slice_bytes: 3000, ..STAMP };
-        let bytes = raw::packets(&[&stamp.sei()[..], &[0x65; 3000]].concat());
         let mut access_units = AccessUnits::new(Payload::Raw);
         let mut ended = Vec::new();
-        for frame in bytes.chunks(raw::PACKET_BYTES + raw::FRAMING_BYTES) {
-            access_units
-                .packet(&frame[raw::FRAMING_BYTES..], |access_unit| ended.push(access_unit));
+        for (nal_unit, is_last) in [(&stamp.sei()[..], false), (&[0x65; 3000], true)] {
+            let bytes = raw::packets(nal_unit, is_last);
+            for frame in bytes.chunks(raw::PACKET_BYTES + raw::FRAMING_BYTES) {
+                let packet = &frame[raw::FRAMING_BYTES..];
+                access_units.packet(packet, |access_unit| ended.push(access_unit));
+            }
         }
         assert_eq!(ended, [AccessUnit { stamp: Some(stamp), is_keyframe: true, is_whole: true }]);
     }

@@ -117,10 +117,11 @@ impl Clip {
         })
     }
 
-    /// For the floor: as packets of the sizes that an RTSP server would send.
+    /// For the floor: as packets of the sizes that an RTSP server has to send. A NAL unit does not share a packet with a fragment of another
+    /// (RFC 6184, 5), so that the SEI has one of its own.
     pub fn for_floor(kind: Kind) -> Self {
         Self::laid_out(kind, |_, sei, slice| Image {
-            bytes: raw::packets(&[sei, slice].concat()),
+            bytes: [raw::packets(sei, false), raw::packets(slice, true)].concat(),
             sei_at: raw::PAYLOAD_AT,
             slice_bytes: slice.len() as u32,
         })

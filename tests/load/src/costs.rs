@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 /// The unit of CPU times in `/proc`, whatever the kernel's own tick is (`USER_HZ`).
-const TICKS_A_SECOND: f64 = 100.0;
+const TICKS_A_SECOND: u64 = 100;
+const TICK_NS: u64 = 1_000_000_000 / TICKS_A_SECOND;
 
 /// What some processes have cost together.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -26,7 +27,10 @@ impl Costs {
         for pid in pids {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
                 .with_context(|| format!("process {pid} is not there"))?;
-            costs.cpu_s += cpu_ticks(&stat).context("/proc/PID/stat")? as f64 / TICKS_A_SECOND;
+            let ticks = cpu_ticks(&stat).context("/proc/PID/stat")?;
+            // To the ns, where the kernel tells it: a floor may take some ten ticks in a window.
+            let nanos = nanos(*pid)?.filter(|nanos| nanos.abs_diff(ticks * TICK_NS) < 5 * TICK_NS);
+            costs.cpu_s += nanos.unwrap_or(ticks * TICK_NS) as f64 / 1e9;
             for task in fs::read_dir(format!("/proc/{pid}/task"))? {
                 // A thread may end in between.
                 let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
@@ -82,6 +86,16 @@ impl Memory {
 }
 
 /// User and system time of a `/proc/PID/stat`; the name in it may hold anything.
+/// The run times of the threads that live (`/proc/PID/task/TID/schedstat`); `None` where the kernel does not keep them.
+fn nanos(pid: u32) -> anyhow::Result<Option<u64>> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(times) = fs::read_to_string(task?.path().join("schedstat")) else { return Ok(None) };
+        sum += times.split_whitespace().next().and_then(|time| time.parse().ok()).unwrap_or(0);
+    }
+    Ok(Some(sum))
+}
+
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);

@@ -3,10 +3,13 @@
 //!
 //! A connection says first what it is: `PUB key`, `SUB key` or `UDP key port`, and is answered `OK`. Readers by TCP come before
 //! the publisher sends: they get the bytes as they are read, wherever those begin.
+//!
+//! With a hop, what is read is also sent by UDP to a socket of its own, and received there: what two services with UDP between them cost at
+//! least, before anybody reads.
 
 use std::{
     collections::HashMap,
-    io::{ErrorKind, Read as _, Write as _},
+    io::{ErrorKind, IoSliceMut, Read as _, Write as _},
     net::SocketAddr,
 };
 
@@ -15,7 +18,7 @@ use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
-use quinn_udp::{Transmit, UdpSocketState};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
 use crate::raw;
 
@@ -60,11 +63,37 @@ pub struct Floor {
     streams_by_key: HashMap<String, usize>,
     streams: Vec<Stream>,
     buffer: Vec<u8>,
+    hop: Option<Hop>,
+}
+
+/// The receiving end of a hop.
+struct Hop {
+    socket: std::net::UdpSocket,
+    state: UdpSocketState,
+    address: SocketAddr,
+    buffer: Vec<u8>,
+}
+
+impl Hop {
+    fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0))?;
+        // Switches receive offload on, and blocking off.
+        let state = UdpSocketState::new((&socket).into())?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, state, address, buffer: vec![0; 1 << 16] })
+    }
+
+    /// Receives what has come.
+    fn receive(&mut self) {
+        let mut meta = [RecvMeta::default()];
+        let mut buffers = [IoSliceMut::new(&mut self.buffer)];
+        while self.state.recv((&self.socket).into(), &mut buffers, &mut meta).is_ok() {}
+    }
 }
 
 impl Floor {
-    /// Listens there.
-    pub fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
+    /// Listens there; with a hop, or without.
+    pub fn bind(listen: SocketAddr, has_hop: bool) -> anyhow::Result<Self> {
         let mut listener = TcpListener::bind(listen).context("listen")?;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -79,6 +108,7 @@ impl Floor {
             streams_by_key: HashMap::new(),
             streams: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            hop: has_hop.then(|| Hop::bind(listen)).transpose()?,
         })
     }
 
@@ -201,6 +231,9 @@ impl Floor {
         gone.into_iter().for_each(|at| self.close(at));
         let stream = &mut self.streams[stream];
         if stream.by_udp.is_empty() {
+            stream.by_udp.extend(self.hop.as_ref().map(|hop| hop.address));
+        }
+        if stream.by_udp.is_empty() {
             return;
         }
         if stream.partial.is_empty() {
@@ -210,6 +243,9 @@ impl Floor {
             stream.partial.extend_from_slice(&self.buffer[..read]);
             let sent = send(&self.udp, &self.state, &stream.by_udp, &stream.partial);
             stream.partial.drain(..sent);
+        }
+        if let Some(hop) = &mut self.hop {
+            hop.receive();
         }
     }
 

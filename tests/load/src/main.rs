@@ -24,6 +24,9 @@ enum Command {
         /// Where it listens; its URL is raw://ADDRESS/{key} for publishers and readers
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Send all that is read to a UDP socket of its own, and receive it there
+        #[arg(long)]
+        hop: bool,
     },
 }
 
@@ -98,8 +101,8 @@ struct BenchArgs {
     /// How long is measured; GOPs have 2 s
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     window: Duration,
-    /// How long each run goes on before it is measured
-    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    /// How long each run goes on before it is measured: longer than a ring of the gateway is (10 s) and a GOP; the floor has none
+    #[arg(long, default_value = "14s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
     /// Count system calls in one more run of each
     #[arg(long)]
@@ -116,8 +119,8 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run_once(args),
         Command::Bench(args) => run_all(args),
-        Command::Floor { listen } => {
-            let floor = Floor::bind(listen)?;
+        Command::Floor { listen, hop } => {
+            let floor = Floor::bind(listen, hop)?;
             println!("{}", floor.address()?);
             std::io::stdout().flush()?;
             floor.run()

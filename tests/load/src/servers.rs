@@ -64,9 +64,14 @@ impl Server {
     }
 
     /// The floor; `binary` is the load tool.
-    pub fn floor(binary: &Path, core: Option<usize>, directory: &Path) -> anyhow::Result<Self> {
+    pub fn floor(
+        binary: &Path,
+        has_hop: bool,
+        core: Option<usize>,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
         let mut command = pinned(binary, core);
-        command.args(["floor", "--listen", "127.0.0.1:0"]);
+        command.args(["floor", "--listen", "127.0.0.1:0"]).args(has_hop.then_some("--hop"));
         let (child, banner) = start(&mut command, directory, "\n")?;
         let address: SocketAddr = banner.trim().parse().context("the floor's address")?;
         let url = format!("raw://{address}/{{key}}");

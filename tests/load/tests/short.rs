@@ -77,7 +77,7 @@ fn what_is_published_to_the_gateway_is_read_by_tcp_and_udp_with_nothing_lost() {
 fn what_is_published_to_the_floor_is_read_by_tcp_and_udp_with_nothing_lost() {
     let directory = tempfile::tempdir().unwrap();
     let tool = Path::new(env!("CARGO_BIN_EXE_load"));
-    let server = Server::floor(tool, None, directory.path()).unwrap();
+    let server = Server::floor(tool, false, None, directory.path()).unwrap();
     assert_nothing_is_lost(&run::run(&setup(&server)).unwrap());
 }
 
@@ -96,7 +96,7 @@ fn readers_that_come_get_a_keyframe_while_others_stall_and_the_rest_loses_nothin
 fn a_server_that_is_not_there_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let tool = Path::new(env!("CARGO_BIN_EXE_load"));
-    let server = Server::floor(tool, None, directory.path()).unwrap();
+    let server = Server::floor(tool, false, None, directory.path()).unwrap();
     let setup = setup(&server);
     drop(server);
     let error = format!("{:#}", run::run(&setup).unwrap_err());

@@ -92,8 +92,13 @@ pub struct Series {
     pub counted: Option<Report>,
 }
 
+/// How long the floor runs before it is measured: nothing in it fills.
+const FLOOR_WARM_UP: Duration = Duration::from_secs(3);
+
 enum Target<'a> {
     Floor,
+    /// Where the floor has a hop.
+    FloorWithoutHop,
     Gateway,
     Peer(&'a Peer),
 }
@@ -102,6 +107,7 @@ impl Target<'_> {
     fn name(&self) -> &str {
         match self {
             Self::Floor => "floor",
+            Self::FloorWithoutHop => "floor without the hop",
             Self::Gateway => "gateway",
             Self::Peer(peer) => &peer.name,
         }
@@ -128,8 +134,10 @@ pub fn run(plan: &Plan) -> anyhow::Result<Vec<Series>> {
 /// All servers in turn, again and again, so that what the machine does beside hits all of them alike.
 fn run_workload(plan: &Plan, workload: &Workload) -> Vec<Series> {
     let floor = workload.has_floor().then_some(Target::Floor);
+    let without_hop = workload.floor_has_hop().then_some(Target::FloorWithoutHop);
     let peers = plan.peers.iter().map(Target::Peer);
-    let targets: Vec<_> = floor.into_iter().chain([Target::Gateway]).chain(peers).collect();
+    let ours = floor.into_iter().chain(without_hop).chain([Target::Gateway]);
+    let targets: Vec<_> = ours.chain(peers).collect();
     let mut series: Vec<_> = targets
         .iter()
         .map(|target| Series {
@@ -184,7 +192,13 @@ fn run_target(
     let cores = std::thread::available_parallelism()?.get();
     let core = |core: usize| (cores > core.max(TOOL_CORE)).then_some(core);
     let server = match target {
-        Target::Floor => Some(Server::floor(&tool, core(SERVER_CORE), &directory)?),
+        Target::Floor => {
+            let has_hop = workload.floor_has_hop();
+            Some(Server::floor(&tool, has_hop, core(SERVER_CORE), &directory)?)
+        }
+        Target::FloorWithoutHop => {
+            Some(Server::floor(&tool, false, core(SERVER_CORE), &directory)?)
+        }
         Target::Gateway => {
             Some(Server::gateway(&plan.gateway, PORTS, core(SERVER_CORE), &directory)?)
         }
@@ -205,7 +219,11 @@ fn run_target(
     command.arg("run").args(["--publish", &peer.publish, "--read", &peer.read]);
     command.args(peer.pids.iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));
     command.args(arguments(workload));
-    command.args(["--warm-up", &format!("{}ms", plan.warm_up.as_millis())]);
+    let warm_up = match target {
+        Target::Floor | Target::FloorWithoutHop => plan.warm_up.min(FLOOR_WARM_UP),
+        Target::Gateway | Target::Peer(_) => plan.warm_up,
+    };
+    command.args(["--warm-up", &format!("{}ms", warm_up.as_millis())]);
     command.args(["--window", &format!("{}ms", plan.window.as_millis())]);
     command.args(system_calls.then_some("--system-calls"));
     command.arg("--json").arg(&report);

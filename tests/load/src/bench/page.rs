@@ -23,13 +23,16 @@ scripts/bench --peer 'name=NAME VERSION,publish=rtmp://127.0.0.1:1935/live/{key}
 - One core has the server, the other has the tool (`tests/load`): it publishes by RTMP, reads by RTSP, and is no part of the server's figures. The gateway is one process
   with both services, the hop between them included; it starts anew for each run, with its defaults but for the caps of connections.
 - **Floor**: a bare loop with no protocol (`load floor`): what is read from a connection is written to each reader by TCP, or sent to each
-  by UDP with segmentation offload, in packets of the same sizes, driven and read by the same tool. No server can cost less on this
-  kernel. The servers of a workload run in turn, again and again; a ratio is the median of the ratios of neighbours.
-- **CPU** is user and system time of all threads (`/proc/PID/stat`) for each Gbit that goes in and out, framing included. What loopback does in the sender's
+  by UDP with segmentation offload, in the packets that RTSP servers have to send (a SEI has one of its own), driven and read by the same tool.
+  Where there are no readers (S4), the floor sends what it reads by UDP to itself and receives it: no two services with a hop between them can cost less on
+  this kernel. The servers of a workload run in turn, again and again; a ratio is the median of the ratios of neighbours.
+- The gateway, and peers, are measured when their rings are full: a server takes most of its memory in its first seconds, and virtual machines may take ten
+  µs to give a page.
+- **CPU** is user and system time of all threads (`/proc/PID/task/TID/schedstat`) for each Gbit that goes in and out, framing included. What loopback does in the sender's
   context is the sender's.
 - **Delay** is from the publisher's `write` to the reader's `read` of the last byte of an access unit, by one clock: a stamp in
   an SEI of each access unit tells when it was sent, its number, and how many bytes it has. What does not come, or with bytes missing, is **lost**.
-- AccessUnits are noise of the sizes of real ones (a keyframe is 10 times the others; GOPs of 2 s; 720p30 at 2 Mbit/s, 1080p30 at 6 Mbit/s); streams are
+- Pictures are noise of the sizes of real ones (a keyframe is 10 times the others; GOPs of 2 s; 720p30 at 2 Mbit/s, 1080p30 at 6 Mbit/s); streams are
   spread evenly over the time between two pictures, their keyframes over the GOP.
 - All figures are medians of the runs, the spread (least to most) in parentheses.
 ";
@@ -51,7 +54,13 @@ pub fn text(plan: &Plan, all: &[Series], machine: &[String], plots: &[&str]) -> 
     page.push_str("\n## On what\n\n");
     machine.iter().for_each(|line| line_of(&mut page, &format!("- {line}")));
     let (repeats, window) = (plan.repeats, plan.window.as_secs_f64());
-    line_of(&mut page, &format!("- {repeats} runs of {window} s each, after {:?}", plan.warm_up));
+    line_of(
+        &mut page,
+        &format!(
+            "- {repeats} runs of {window} s each, after {:?} (the floor: at most 3 s)",
+            plan.warm_up
+        ),
+    );
     plan.peers.iter().for_each(|peer| line_of(&mut page, &format!("- beside it: {}", peer.name)));
     page.push_str("\n## Cost and delay\n\n");
     page.push_str("| workload | server | CPU, s/Gbit | of the floor | delay p50, ms | p99, ms | p99.9, ms | lost | of its core |\n");
