@@ -2,12 +2,15 @@
 //! a reader is a cursor, never a queue. Bounded in bytes and in media time.
 //!
 //! Bounds: `ring.max_bytes` of packets always holds, but for the newest access unit, which is kept whatever its size. The
-//! framed copies (made only where someone reads by TCP) at the most double it. `ring.max_duration` spares the newest
+//! framed copies (made only where several read by TCP) at the most double it. `ring.max_duration` spares the newest
 //! GOP, so that a reader can always start, up to [`LONGEST_GOP`] times that duration.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -43,8 +46,10 @@ pub(crate) struct RingUnit {
     pub(crate) packets: PacketBatch,
     /// When its first packet came.
     pub(crate) received_at: Instant,
-    /// The packets with interleaved framing (RFC 2326, 10.12) for the default channels 2·track, 2·track + 1; made once, by the first who asks.
+    /// The packets with interleaved framing (RFC 2326, 10.12) for the default channels 2·track, 2·track + 1; made once, by the second who asks:
+    /// a copy for one reader alone would double the memory of its stream.
     framed: OnceLock<Bytes>,
+    is_asked_for: AtomicBool,
 }
 
 /// A reader's place in the ring, and whether it has found a keyframe to go on from.
@@ -327,7 +332,13 @@ impl RingUnit {
             packets,
             received_at,
             framed: OnceLock::new(),
+            is_asked_for: AtomicBool::new(false),
         }
+    }
+
+    /// Whether nobody has asked so before: who is the first may gather the packets with their framing instead of taking a copy.
+    pub(crate) fn is_first_asked(&self) -> bool {
+        !self.is_asked_for.swap(true, Ordering::Relaxed)
     }
 
     /// The packets with interleaved framing on `channel`: shared by all readers on the default channel, else a copy.
@@ -339,15 +350,20 @@ impl RingUnit {
     }
 }
 
-/// Puts interleaved framing (RFC 2326, 10.12) in front of each packet.
+/// What stands in front of a packet (RFC 2326, 10.12).
+pub(crate) fn framing(channel: u8, size: u16) -> [u8; FRAMING_BYTES] {
+    let [high, low] = size.to_be_bytes();
+    [b'$', channel, high, low]
+}
+
+/// Puts interleaved framing in front of each packet.
 fn frame(packets: &PacketBatch, channel: u8) -> Bytes {
     let bytes = packets.data.len() + packets.sizes.len() * FRAMING_BYTES;
     let mut framed = BytesMut::with_capacity(bytes);
     let mut rest = packets.data.as_ref();
     for &size in &packets.sizes {
         let (packet, behind) = rest.split_at(usize::from(size).min(rest.len()));
-        framed.put_slice(&[b'$', channel]);
-        framed.put_u16(size);
+        framed.put_slice(&framing(channel, size));
         framed.put_slice(packet);
         rest = behind;
     }

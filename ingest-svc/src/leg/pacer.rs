@@ -1,27 +1,18 @@
 //! When packets may go out. Sans-IO.
 //!
 //! A receive buffer of Linux's default size holds some 90 packets ([`SendPace`]). Two bursts of `rtp.pacing_burst` packets go out back to back
-//! after a rest, so that keyframes of most streams need no timer at all; then a burst each ms, or as many packets as let an access unit
-//! be out within [`LONGEST`]: with the default of 32, keyframes of 800 KB and more are sent faster, at most three times so.
+//! after a rest, so that keyframes of most streams need no timer at all; then a burst each ms, or more where an access unit is so large that it
+//! would not be out within 20 ms: with the default of 32, from 770 KB on.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use media::{
     codec::MediaKind,
     rtp::{PacketBatch, SegmentRun, SendPace},
 };
 
-/// The time of a burst.
-const PERIOD: Duration = Duration::from_millis(1);
 /// Bursts that may go out back to back after a rest, or after a timer was late.
 const MAX_BURSTS: u32 = 2;
-/// How long an access unit may take to go out.
-const LONGEST: Duration = Duration::from_millis(20);
-/// Bursts in each [`PERIOD`] for its sake: 1 Gbit/s with the default.
-const MAX_HURRY: u32 = 3;
 /// The most bytes that wait: a whole GOP cache and the access units that come while it goes out.
 pub(crate) const MAX_QUEUED_BYTES: usize = 32 << 20;
 
@@ -32,7 +23,7 @@ pub(crate) struct PacedRun {
     pub(crate) kind: MediaKind,
     /// They.
     pub(crate) run: SegmentRun,
-    /// How many go out in each [`PERIOD`].
+    /// How many packets go out in each ms.
     rate: u32,
 }
 
@@ -53,7 +44,7 @@ impl Pacer {
     /// A pacer of runs of `burst` packets (at least 1).
     pub(crate) fn new(burst: usize) -> Self {
         let burst = burst.clamp(1, 64);
-        let pace = SendPace::new(MAX_BURSTS * burst as u32, burst as u32, PERIOD);
+        let pace = SendPace::new(MAX_BURSTS * burst as u32, burst as u32);
         Self { queue: VecDeque::new(), queued_bytes: 0, burst, pace }
     }
 
@@ -69,10 +60,7 @@ impl Pacer {
         }
         self.queued_bytes += packets.data.len();
         let runs = packets.runs(max_segments.clamp(1, self.burst));
-        let burst = self.burst as u32;
-        let periods = (LONGEST.as_micros() / PERIOD.as_micros()) as u32;
-        let in_time = (packets.sizes.len() as u32).div_ceil(periods);
-        let rate = in_time.clamp(burst, MAX_HURRY * burst);
+        let rate = SendPace::rate_of(packets.sizes.len(), self.burst as u32);
         self.queue.extend(runs.map(|run| PacedRun { kind, run, rate }));
         Ok(())
     }
@@ -80,7 +68,7 @@ impl Pacer {
     /// The next run that may go out now.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<PacedRun> {
         let PacedRun { run: SegmentRun { packets, .. }, rate, .. } = *self.queue.front()?;
-        self.pace.set_rate(rate, PERIOD);
+        self.pace.set_rate(rate);
         if !self.pace.allow(now, packets.into()) {
             return None;
         }
@@ -117,6 +105,7 @@ impl Pacer {
 mod tests {
     use MediaKind::{Audio, Video};
     use bytes::Bytes;
+    use media::rtp::PACE_PERIOD;
 
     use super::*;
 
@@ -138,11 +127,11 @@ mod tests {
         assert_eq!(pacer.poll_timeout(), None);
         pacer.push(Video, &batch(140, 1200), 64).unwrap();
         assert_eq!(drain(&mut pacer, t), [32, 32]);
-        assert_eq!(pacer.poll_timeout(), Some(t + PERIOD));
-        assert_eq!(drain(&mut pacer, t + PERIOD / 2), [0u16; 0]);
-        assert_eq!(drain(&mut pacer, t + PERIOD), [32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 2), [32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 9), [12]);
+        assert_eq!(pacer.poll_timeout(), Some(t + PACE_PERIOD));
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD / 2), [0u16; 0]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD), [32]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 2), [32]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 9), [12]);
         assert_eq!((pacer.poll_timeout(), pacer.queued_bytes()), (None, 0));
     }
 
@@ -152,11 +141,11 @@ mod tests {
         let t = Instant::now();
         pacer.push(Video, &batch(300, 1200), 64).unwrap();
         assert_eq!(drain(&mut pacer, t), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 2), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 12), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 13), [32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 99), [32, 32]);
-        assert_eq!(drain(&mut pacer, t + PERIOD * 100), [12]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 2), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 12), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 13), [32]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 99), [32, 32]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 100), [12]);
     }
 
     #[test]
@@ -168,8 +157,8 @@ mod tests {
         let sent = |pacer: &mut Pacer, at| drain(pacer, at).into_iter().map(u32::from).sum::<u32>();
         let mut by_ms = vec![];
         for step in 0..60 {
-            let half = sent(&mut pacer, t + PERIOD / 2 * (2 * step));
-            by_ms.push(half + sent(&mut pacer, t + PERIOD / 2 * (2 * step + 1)));
+            let half = sent(&mut pacer, t + PACE_PERIOD / 2 * (2 * step));
+            by_ms.push(half + sent(&mut pacer, t + PACE_PERIOD / 2 * (2 * step + 1)));
         }
         assert!(by_ms[..20].iter().sum::<u32>() >= 1280, "{by_ms:?}");
         assert_eq!(by_ms[1..19], [64; 18]);
@@ -178,7 +167,7 @@ mod tests {
         let mut pacer = Pacer::new(32);
         pacer.push(Video, &batch(9600, 1200), 64).unwrap();
         sent(&mut pacer, t);
-        let quarters: u32 = (1..=40).map(|at| sent(&mut pacer, t + PERIOD / 4 * at)).sum();
+        let quarters: u32 = (1..=40).map(|at| sent(&mut pacer, t + PACE_PERIOD / 4 * at)).sum();
         assert_eq!(quarters, 10 * 96);
     }
 
@@ -191,7 +180,7 @@ mod tests {
         pacer.push(Video, &batch(1, 900), 64).unwrap();
         let mut kinds = vec![];
         for step in 0..4 {
-            while let Some(run) = pacer.poll(t + PERIOD * step) {
+            while let Some(run) = pacer.poll(t + PACE_PERIOD * step) {
                 kinds.push((run.kind, run.run.packets));
             }
         }

@@ -10,7 +10,7 @@ mod rewriter;
 
 pub use assembler::{AccessUnitAssembler, AssembledAccessUnit};
 pub use inspect::{PayloadInfo, inspect};
-pub use pace::SendPace;
+pub use pace::{PACE_PERIOD, SendPace};
 pub use packet::{Header, PacketBatch, RtpError, SegmentRun};
 pub use packetizer::{Packetizer, PacketizerConfig};
 pub use reorder::{Ordered, ReceivedPacket, ReorderBuffer};

@@ -5,6 +5,13 @@
 
 use std::time::{Duration, Instant};
 
+/// What rates are said of.
+pub const PACE_PERIOD: Duration = Duration::from_millis(1);
+/// Periods that an access unit may take to go out.
+const LONGEST: usize = 20;
+/// How much faster large ones may go out for its sake.
+const MAX_HURRY: u32 = 3;
+
 /// So many packets may go out back to back after a rest, and then one each so often.
 #[derive(Clone, Copy, Debug)]
 pub struct SendPace {
@@ -16,9 +23,16 @@ pub struct SendPace {
 }
 
 impl SendPace {
-    /// `depth` packets after a rest (at least 1), `rate` packets in each `period`.
-    pub fn new(depth: u32, rate: u32, period: Duration) -> Self {
-        Self { depth: depth.max(1), interval: period / rate.max(1), credit: 0, at: None }
+    /// `depth` packets after a rest (at least 1), `rate` packets in each [`PACE_PERIOD`].
+    pub fn new(depth: u32, rate: u32) -> Self {
+        Self { depth: depth.max(1), interval: PACE_PERIOD / rate.max(1), credit: 0, at: None }
+    }
+
+    /// The rate of an access unit of so many packets where others have `rate`: as high as lets it be out within 20 ms, at most three times
+    /// that.
+    pub fn rate_of(access_unit_packets: usize, rate: u32) -> u32 {
+        let in_time = u32::try_from(access_unit_packets.div_ceil(LONGEST)).unwrap_or(u32::MAX);
+        in_time.clamp(rate, MAX_HURRY * rate)
     }
 
     /// Whether so many packets may go out at once; if so, they are counted. A run of more than the bucket holds goes when the bucket is full.
@@ -32,9 +46,9 @@ impl SendPace {
         allowed
     }
 
-    /// From now on `rate` packets in each `period`.
-    pub fn set_rate(&mut self, rate: u32, period: Duration) {
-        self.interval = period / rate.max(1);
+    /// From now on `rate` packets in each [`PACE_PERIOD`].
+    pub fn set_rate(&mut self, rate: u32) {
+        self.interval = PACE_PERIOD / rate.max(1);
     }
 
     /// Packets that were allowed did not go out.
@@ -69,11 +83,11 @@ impl SendPace {
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    const MS: Duration = PACE_PERIOD;
 
     #[test]
     fn after_a_rest_the_bucket_goes_at_once_and_then_at_the_rate() {
-        let mut pace = SendPace::new(64, 32, MS);
+        let mut pace = SendPace::new(64, 32);
         let t = Instant::now();
         assert_eq!(pace.when(32), None);
         assert!(pace.allow(t, 32) && pace.allow(t, 32));
@@ -91,7 +105,7 @@ mod tests {
 
     #[test]
     fn at_no_rate_is_more_sent_than_a_bucket_and_what_the_time_brings() {
-        let mut pace = SendPace::new(64, 80, MS);
+        let mut pace = SendPace::new(64, 80);
         let t = Instant::now();
         let mut sent = 0;
         // A timer that comes at odd times.
@@ -110,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_bucket_waits_until_it_is_full() {
-        let mut pace = SendPace::new(4, 4, MS);
+        let mut pace = SendPace::new(4, 4);
         let t = Instant::now();
         assert!(pace.allow(t, 9));
         assert_eq!(pace.when(9), Some(t + MS));
@@ -121,8 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn a_large_access_unit_is_hurried_within_bounds() {
+        let rates =
+            [1, 640, 641, 1748, 1920, 1_000_000].map(|packets| SendPace::rate_of(packets, 32));
+        assert_eq!(rates, [32, 32, 33, 88, 96, 96]);
+    }
+
+    #[test]
     fn a_clock_that_stands_still_or_goes_back_earns_nothing() {
-        let mut pace = SendPace::new(4, 4, MS);
+        let mut pace = SendPace::new(4, 4);
         let t = Instant::now();
         assert!(pace.allow(t + MS, 4));
         assert!(!pace.allow(t, 1));

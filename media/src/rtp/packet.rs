@@ -94,7 +94,29 @@ impl Header {
 
     /// Reads the header of a packet. RTCP that went astray is told by its packet types 192 to 223 and refused (RFC 5761, 4).
     pub fn parse(packet: &[u8]) -> Result<Self, RtpError> {
-        if let Some(packet_type @ 192..=223) = packet.get(1) {
+        match packet.first_chunk::<{ Self::FIXED_BYTES }>() {
+            // The rule: version 2, and neither padding nor extension nor contributing sources.
+            Some(fixed) if fixed[0] == 0x80 && !is_rtcp(fixed[1]) => {
+                Ok(Self::of_fixed(fixed, packet.len()))
+            }
+            _ => Self::parse_any(packet),
+        }
+    }
+
+    fn of_fixed(fixed: &[u8; Self::FIXED_BYTES], packet_bytes: usize) -> Self {
+        let [_, marker_and_type, s1, s0, t3, t2, t1, t0, ssrc @ ..] = *fixed;
+        Self {
+            marker: marker_and_type & 0x80 != 0,
+            payload_type: marker_and_type & 0x7F,
+            sequence_number: u16::from_be_bytes([s1, s0]),
+            timestamp: u32::from_be_bytes([t3, t2, t1, t0]),
+            ssrc: u32::from_be_bytes(ssrc),
+            payload: Self::FIXED_BYTES..packet_bytes,
+        }
+    }
+
+    fn parse_any(packet: &[u8]) -> Result<Self, RtpError> {
+        if let Some(&packet_type) = packet.get(1).filter(|&&byte| is_rtcp(byte)) {
             return Err(RtpError(format!("RTCP packet type {packet_type}")));
         }
         let parsed = RtpPacket::parse(packet).map_err(|e| RtpError(e.to_string()))?;
@@ -108,6 +130,11 @@ impl Header {
             payload: start..start + parsed.payload_len(),
         })
     }
+}
+
+/// Whether the second byte of a packet is a packet type of RTCP (RFC 5761, 4).
+fn is_rtcp(byte: u8) -> bool {
+    (192..=223).contains(&byte)
 }
 
 #[cfg(test)]
@@ -183,6 +210,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_reads_what_the_long_one_reads(
+            packet in prop::collection::vec(any::<u8>(), 0..40),
+            is_plain: bool,
+        ) {
+            let mut packet = packet;
+            if let Some(first) = packet.first_mut().filter(|_| is_plain) {
+                *first = 0x80;
+            }
+            prop_assert_eq!(Header::parse(&packet), Header::parse_any(&packet));
+        }
+
         #[test]
         fn runs_are_the_packets_in_their_order(
             sizes in proptest::collection::vec(prop_oneof![Just(1200u16), 1..1201u16], 0..200),

@@ -19,7 +19,8 @@ use super::{
     Place, Shared,
     closed::Closed,
     connection::{Connection, LAST_WORDS},
-    wire::{Inbound, Output, Post, READ_BYTES, Tunnel, Wire},
+    output::Output,
+    wire::{Inbound, Post, READ_BYTES, Tunnel, Wire},
 };
 
 /// Bytes that the system takes of a connection before it can send them. It would take 4 MiB, which are 16 s of a stream of 2 Mbit/s: too old

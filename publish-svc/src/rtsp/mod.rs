@@ -4,6 +4,7 @@ mod closed;
 mod connection;
 mod entrance;
 mod multicast;
+mod output;
 mod playback;
 mod rtcp;
 mod sending;

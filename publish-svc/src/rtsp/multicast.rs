@@ -19,9 +19,9 @@ use members::Members;
 use super::{
     Shared,
     connection::place,
+    output::Output,
     playback::Playback,
     udp::{Ear, UdpPorts},
-    wire::Output,
 };
 use crate::{
     metrics::Counted,

@@ -4,20 +4,20 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use media::{
     rtcp::{SenderReport, bye, sender_report},
-    rtp::{SegmentRun, SendPace},
+    rtp::{PACE_PERIOD, SegmentRun, SendPace},
     rtsp::{RtpInfo, TrackTransport},
 };
 
 use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
 
-use super::{Shared, udp::UdpPorts, wire::Output};
+use super::{Shared, output::Output, udp::UdpPorts};
 use crate::{
     metrics::Counted,
     ring::{Cursor, News, RingUnit},
@@ -29,9 +29,8 @@ const UNITS: usize = 16;
 /// Packets that go to a UDP reader back to back after a rest: 64 of 1200 bytes are two thirds of a default socket buffer (212,992 bytes,
 /// each packet counted with about 2,300), so that a reader that is not scheduled for a moment loses nothing.
 const BURST: u32 = 64;
-/// And then so many in each [`PACE_PERIOD`], in runs of so many: less than half of such a buffer.
+/// And then so many in each ms, in runs of so many: less than half of such a buffer. More of access units that would not be out in time.
 const PACE: u32 = 32;
-const PACE_PERIOD: Duration = Duration::from_millis(1);
 
 /// A track of the session.
 struct Track {
@@ -39,6 +38,14 @@ struct Track {
     transport: TrackTransport,
     packets: u32,
     octets: u32,
+}
+
+/// A run that waits for its turn.
+struct Paced {
+    to: SocketAddr,
+    run: SegmentRun,
+    /// In packets a ms.
+    rate: u32,
 }
 
 /// A playing session.
@@ -58,7 +65,7 @@ pub(super) struct Playback {
     /// Whether it is sent to a group.
     multicast: bool,
     /// UDP: what waits for its burst.
-    paced: VecDeque<(SocketAddr, SegmentRun)>,
+    paced: VecDeque<Paced>,
     pace: SendPace,
     next_burst: Instant,
 }
@@ -91,7 +98,7 @@ impl Playback {
             cursor,
             next_report: now,
             paced: VecDeque::new(),
-            pace: SendPace::new(BURST, PACE, PACE_PERIOD),
+            pace: SendPace::new(BURST, PACE),
             next_burst: now,
         }
     }
@@ -158,7 +165,7 @@ impl Playback {
         batch.more
     }
 
-    fn take(&mut self, unit: &RingUnit, reader: &ReaderEntry, output: &mut Output) {
+    fn take(&mut self, unit: &Arc<RingUnit>, reader: &ReaderEntry, output: &mut Output) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.index == unit.track) else {
             return;
         };
@@ -168,10 +175,11 @@ impl Playback {
         track.octets = track.octets.wrapping_add(octets);
         reader.sent.packets.fetch_add(packets, Ordering::Relaxed);
         match track.transport {
-            TrackTransport::Interleaved { rtp, .. } => output.push(unit.framed(rtp)),
+            TrackTransport::Interleaved { rtp, .. } => output.push_unit(unit, rtp),
             TrackTransport::Udp { rtp, .. } => {
                 let runs = unit.packets.runs(PACE as usize);
-                self.paced.extend(runs.map(|run| (rtp, run)));
+                let rate = SendPace::rate_of(unit.packets.sizes.len(), PACE);
+                self.paced.extend(runs.map(|run| Paced { to: rtp, run, rate }));
             }
             TrackTransport::Multicast => {}
         }
@@ -184,8 +192,9 @@ impl Playback {
             Some(_) | None => self.shared.udp.as_ref(),
         };
         let Some(udp) = udp else { return };
-        while let Some((to, run)) = self.paced.front() {
+        while let Some(Paced { to, run, rate }) = self.paced.front() {
             let packets = u32::from(run.packets);
+            self.pace.set_rate(*rate);
             if !self.pace.allow(now, packets) {
                 self.next_burst = self.pace.when(packets).unwrap_or(now);
                 return;

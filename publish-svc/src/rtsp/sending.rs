@@ -15,7 +15,7 @@ use bytes::Bytes;
 use media::rtsp::{RtpInfo, tunnel::WebSocketError};
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 
-use super::{playback::Playback, udp::Heard, wire::Output};
+use super::{output::Output, playback::Playback, udp::Heard};
 use crate::{fan_out::Outlet, stream::ReaderEntry};
 
 /// Batches that are taken from the ring before others get their turn.

@@ -1,28 +1,23 @@
 //! How the bytes of an RTSP connection travel: as they are, through a pair of HTTP requests, or through a WebSocket.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    io::{self, IoSlice},
+    collections::HashMap,
+    io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use media::rtsp::tunnel::{
-    Base64Reader, NotBase64, WebSocketError, WebSocketReader, close_frame, messages,
-};
-use smallvec::SmallVec;
+use bytes::{Bytes, BytesMut};
+use media::rtsp::tunnel::{Base64Reader, NotBase64, WebSocketError, WebSocketReader};
 use tokio::{
     io::AsyncReadExt as _,
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::mpsc,
 };
 
-use super::{Place, Shared};
+use super::{Place, Shared, output::Output};
 
-/// Buffers that one write takes; what a wake-up makes is one or a few.
-const MAX_SLICES: usize = 16;
 /// Room for one read of a socket.
 pub(super) const READ_BYTES: usize = 4096;
 
@@ -207,98 +202,6 @@ impl Tunnels {
                 }
             }),
             None => Err(post),
-        }
-    }
-}
-
-/// What waits to be written.
-#[derive(Default)]
-pub(super) struct Output {
-    waiting: VecDeque<Bytes>,
-    framing: Framing,
-}
-
-/// How what is said is framed.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Framing {
-    #[default]
-    Plain,
-    WebSocket,
-    /// A WebSocket that was closed: nothing more may be said.
-    Closed,
-}
-
-impl Output {
-    /// Of a plain connection or of a tunnel.
-    pub(super) fn plain() -> Self {
-        Self::default()
-    }
-
-    /// Of a WebSocket.
-    pub(super) fn websocket() -> Self {
-        Self { framing: Framing::WebSocket, ..Self::default() }
-    }
-
-    /// Adds a response, or whole interleaved frames.
-    pub(super) fn push(&mut self, rtsp: Bytes) {
-        match self.framing {
-            // An empty one could not be told from a connection that takes nothing more.
-            _ if rtsp.is_empty() => {}
-            Framing::Plain => self.waiting.push_back(rtsp),
-            Framing::WebSocket => {
-                let mut framed = BytesMut::new();
-                messages(&rtsp, &mut framed);
-                self.waiting.push_back(framed.freeze());
-            }
-            Framing::Closed => {}
-        }
-    }
-
-    /// Adds bytes as they are.
-    pub(super) fn push_raw(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.waiting.push_back(bytes);
-        }
-    }
-
-    /// Says, where there is a way to, that nothing more comes.
-    pub(super) fn close(&mut self, why: WebSocketError) {
-        if self.framing == Framing::WebSocket {
-            self.waiting.push_back(close_frame(why));
-            self.framing = Framing::Closed;
-        }
-    }
-
-    /// Writes of what waits what one call takes.
-    pub(super) fn write(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
-        match (self.waiting.len(), self.waiting.front()) {
-            // The rule; and cheaper than the same by a list of buffers.
-            (1, Some(bytes)) => socket.try_write(bytes),
-            _ => {
-                let slices = self.waiting.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes));
-                socket.try_write_vectored(&slices.collect::<SmallVec<[_; MAX_SLICES]>>())
-            }
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Takes off what was written.
-    pub(super) fn written(&mut self, mut bytes: usize) {
-        while let Some(front) = self.waiting.front_mut() {
-            let taken = bytes.min(front.len());
-            front.advance(taken);
-            bytes -= taken;
-            if !front.is_empty() {
-                return;
-            }
-            self.waiting.pop_front();
         }
     }
 }

@@ -57,6 +57,7 @@ impl Intake {
         for (source, ssrc) in std::mem::take(&mut self.byes) {
             if let Some(track) = self.demux.rtcp(source, ssrc) {
                 self.demux.release(track);
+                self.recent = None;
             }
         }
         if self.demux.last_packet().is_none() {

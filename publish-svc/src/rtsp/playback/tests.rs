@@ -17,7 +17,7 @@ use svc_core::config::RingConfig;
 use super::{Playback, UNITS};
 use crate::{
     ring::RingUnit,
-    rtsp::{connection::place, udp, wire::Output},
+    rtsp::{connection::place, output::Output, udp},
     stream::{PublishedStream, ReaderDescription, ReaderEntry, Transport},
     tally::{SkipReason, Skips},
     testing::{PATIENCE, Source},
