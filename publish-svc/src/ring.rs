@@ -15,7 +15,10 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use media::{codec::MediaKind, rtp::PacketBatch};
+use media::{
+    codec::MediaKind,
+    rtp::{PacketBatch, SegmentRun},
+};
 use smallvec::SmallVec;
 use svc_core::config::RingConfig;
 use tokio::sync::watch;
@@ -28,6 +31,10 @@ const LONGEST_GOP: u32 = 4;
 
 /// Bytes in front of each packet of interleaved framing (RFC 2326, 10.12).
 pub(crate) const FRAMING_BYTES: usize = 4;
+
+/// Packets that go to a reader by UDP in one call: 32 of 1200 bytes are less than half of a default socket buffer (212,992 bytes, each
+/// packet counted with about 2,300).
+pub(crate) const RUN_PACKETS: usize = 32;
 
 /// One access unit in the ring.
 #[derive(Debug)]
@@ -50,6 +57,8 @@ pub(crate) struct RingUnit {
     /// a copy for one reader alone would double the memory of its stream.
     framed: OnceLock<Bytes>,
     is_asked_for: AtomicBool,
+    /// The packets in runs, as readers by UDP get them; made once, by the first who asks.
+    runs: OnceLock<SmallVec<[SegmentRun; 2]>>,
 }
 
 /// A reader's place in the ring, and whether it has found a keyframe to go on from.
@@ -333,12 +342,18 @@ impl RingUnit {
             received_at,
             framed: OnceLock::new(),
             is_asked_for: AtomicBool::new(false),
+            runs: OnceLock::new(),
         }
     }
 
     /// Whether nobody has asked so before: who is the first may gather the packets with their framing instead of taking a copy.
     pub(crate) fn is_first_asked(&self) -> bool {
         !self.is_asked_for.swap(true, Ordering::Relaxed)
+    }
+
+    /// The packets in runs of at most [`RUN_PACKETS`].
+    pub(crate) fn runs(&self) -> &[SegmentRun] {
+        self.runs.get_or_init(|| self.packets.runs(RUN_PACKETS).collect())
     }
 
     /// The packets with interleaved framing on `channel`: shared by all readers on the default channel, else a copy.

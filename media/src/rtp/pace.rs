@@ -16,7 +16,9 @@ const MAX_HURRY: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 pub struct SendPace {
     depth: u32,
-    interval: Duration,
+    rate: u32,
+    /// Between packets.
+    interval_ns: u64,
     /// Packets that may go out as of `at`.
     credit: u32,
     at: Option<Instant>,
@@ -25,7 +27,7 @@ pub struct SendPace {
 impl SendPace {
     /// `depth` packets after a rest (at least 1), `rate` packets in each [`PACE_PERIOD`].
     pub fn new(depth: u32, rate: u32) -> Self {
-        Self { depth: depth.max(1), interval: PACE_PERIOD / rate.max(1), credit: 0, at: None }
+        Self { depth: depth.max(1), rate, interval_ns: interval_ns(rate), credit: 0, at: None }
     }
 
     /// The rate of an access unit of so many packets where others have `rate`: as high as lets it be out within 20 ms, at most three times
@@ -48,7 +50,9 @@ impl SendPace {
 
     /// From now on `rate` packets in each [`PACE_PERIOD`].
     pub fn set_rate(&mut self, rate: u32) {
-        self.interval = PACE_PERIOD / rate.max(1);
+        if rate != self.rate {
+            (self.rate, self.interval_ns) = (rate, interval_ns(rate));
+        }
     }
 
     /// Packets that were allowed did not go out.
@@ -59,7 +63,8 @@ impl SendPace {
     /// When so many packets may go out, as far as is known now; `None`: at once.
     pub fn when(&self, packets: u32) -> Option<Instant> {
         let missing = packets.min(self.depth).saturating_sub(self.credit);
-        self.at.filter(|_| missing > 0).map(|at| at + self.interval * missing)
+        let wait = Duration::from_nanos(self.interval_ns * u64::from(missing));
+        self.at.filter(|_| missing > 0).map(|at| at + wait)
     }
 
     fn earn(&mut self, now: Instant) {
@@ -67,16 +72,19 @@ impl SendPace {
             (self.credit, self.at) = (self.depth, Some(now));
             return;
         };
-        let passed = now.saturating_duration_since(at);
-        let earned = passed.as_nanos() / self.interval.as_nanos().max(1);
-        if earned >= u128::from(self.depth - self.credit) {
+        let passed = now.saturating_duration_since(at).as_nanos() as u64;
+        let earned = passed / self.interval_ns;
+        if earned >= u64::from(self.depth - self.credit) {
             (self.credit, self.at) = (self.depth, Some(now.max(at)));
         } else {
-            let earned = earned as u32;
-            self.credit += earned;
-            self.at = Some(at + self.interval * earned);
+            self.credit += earned as u32;
+            self.at = Some(at + Duration::from_nanos(self.interval_ns * earned));
         }
     }
+}
+
+fn interval_ns(rate: u32) -> u64 {
+    (PACE_PERIOD.as_nanos() as u64 / u64::from(rate.max(1))).max(1)
 }
 
 #[cfg(test)]

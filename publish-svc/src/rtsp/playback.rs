@@ -10,7 +10,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use media::{
     rtcp::{SenderReport, bye, sender_report},
-    rtp::{PACE_PERIOD, SegmentRun, SendPace},
+    rtp::{PACE_PERIOD, SendPace},
     rtsp::{RtpInfo, TrackTransport},
 };
 
@@ -20,7 +20,7 @@ use svc_core::clock::wall_clock;
 use super::{Shared, output::Output, udp::UdpPorts};
 use crate::{
     metrics::Counted,
-    ring::{Cursor, News, RingUnit},
+    ring::{Cursor, News, RUN_PACKETS, RingUnit},
     stream::{PublishedStream, ReaderDescription, ReaderEntry, Transport},
 };
 
@@ -29,8 +29,8 @@ const UNITS: usize = 16;
 /// Packets that go to a UDP reader back to back after a rest: 64 of 1200 bytes are two thirds of a default socket buffer (212,992 bytes,
 /// each packet counted with about 2,300), so that a reader that is not scheduled for a moment loses nothing.
 const BURST: u32 = 64;
-/// And then so many in each ms, in runs of so many: less than half of such a buffer. More of access units that would not be out in time.
-const PACE: u32 = 32;
+/// And then so many in each ms: a run. More of access units that would not be out in time.
+const PACE: u32 = RUN_PACKETS as u32;
 
 /// A track of the session.
 struct Track {
@@ -40,12 +40,12 @@ struct Track {
     octets: u32,
 }
 
-/// A run that waits for its turn.
+/// An access unit that waits for its turn.
 struct Paced {
     to: SocketAddr,
-    run: SegmentRun,
-    /// In packets a ms.
-    rate: u32,
+    unit: Arc<RingUnit>,
+    /// The next of its runs.
+    next: usize,
 }
 
 /// A playing session.
@@ -177,9 +177,7 @@ impl Playback {
         match track.transport {
             TrackTransport::Interleaved { rtp, .. } => output.push_unit(unit, rtp),
             TrackTransport::Udp { rtp, .. } => {
-                let runs = unit.packets.runs(PACE as usize);
-                let rate = SendPace::rate_of(unit.packets.sizes.len(), PACE);
-                self.paced.extend(runs.map(|run| Paced { to: rtp, run, rate }));
+                self.paced.push_back(Paced { to: rtp, unit: unit.clone(), next: 0 });
             }
             TrackTransport::Multicast => {}
         }
@@ -192,26 +190,29 @@ impl Playback {
             Some(_) | None => self.shared.udp.as_ref(),
         };
         let Some(udp) = udp else { return };
-        while let Some(Paced { to, run, rate }) = self.paced.front() {
-            let packets = u32::from(run.packets);
-            self.pace.set_rate(*rate);
-            if !self.pace.allow(now, packets) {
-                self.next_burst = self.pace.when(packets).unwrap_or(now);
-                return;
-            }
-            match udp.send(*to, run) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    // What fills the socket is on its way within a moment, and it is all readers': no use in waiting for it one by one.
-                    self.pace.give_back(packets);
-                    self.next_burst = now + PACE_PERIOD;
+        while let Some(Paced { to, unit, next }) = self.paced.front_mut() {
+            self.pace.set_rate(SendPace::rate_of(unit.packets.sizes.len(), PACE));
+            for run in unit.runs().iter().skip(*next) {
+                let packets = u32::from(run.packets);
+                if !self.pace.allow(now, packets) {
+                    self.next_burst = self.pace.when(packets).unwrap_or(now);
                     return;
                 }
-                // Such as an ICMP answer of a port that has closed: the session's timeout sees to it.
-                Err(error) => {
-                    self.shared.metrics.unsent.inc();
-                    tracing::debug!(%error, %to, "RTP was not sent");
+                match udp.send(*to, run) {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        // What fills the socket, which is all readers', is on its way within a moment.
+                        self.pace.give_back(packets);
+                        self.next_burst = now + PACE_PERIOD;
+                        return;
+                    }
+                    // Such as an ICMP answer of a port that has closed: the session's timeout sees to it.
+                    Err(error) => {
+                        self.shared.metrics.unsent.inc();
+                        tracing::debug!(%error, %to, "RTP was not sent");
+                    }
+                    Ok(()) => {}
                 }
-                Ok(()) => {}
+                *next += 1;
             }
             self.paced.pop_front();
         }
