@@ -194,13 +194,10 @@ impl Carrier {
             let done = tokio::select! {
                 () = self.left.notified() => Ok(()),
                 () = pause(pace_at.unwrap_or_else(Instant::now)), if pace_at.is_some() => Ok(()),
-                writable = self.sockets.writable(), if blocked => match writable {
-                    Ok(()) => {
-                        self.lock().blocked = false;
-                        Ok(())
-                    }
-                    Err(error) => Err(Broken::Socket(error.kind())),
-                },
+                () = self.sockets.writable(), if blocked => {
+                    self.lock().blocked = false;
+                    Ok(())
+                }
                 received = self.sockets.receive_rtcp(&mut buffer) => match received {
                     Ok(length) => {
                         self.lock().read_report(&buffer[..length]);
@@ -303,7 +300,7 @@ impl Carried {
             budget -= 1;
         }
         self.count_queued();
-        Ok(if self.blocked { None } else { self.pacer.poll_timeout() })
+        Ok(if self.blocked { None } else { self.pacer.poll_timeout(Instant::now()) })
     }
 
     fn count_queued(&mut self) {
@@ -414,6 +411,9 @@ impl Carried {
 /// Waits. Timers of the runtime have steps of a ms and come up to two late; what is in a hurry is not left to them. Cancel safe.
 async fn pause(until: Instant) {
     let wait = until.saturating_duration_since(Instant::now());
+    if wait.is_zero() {
+        return tokio::task::yield_now().await;
+    }
     if wait < MIN_TIMER {
         // It sleeps on one of the runtime's own threads, which are there for that.
         let slept = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;

@@ -1,6 +1,6 @@
 //! When packets may go out. Sans-IO.
 //!
-//! A receive buffer of Linux's default size holds some 90 packets ([`SendPace`]). Two bursts of `rtp.pacing_burst` packets go out back to back
+//! A receive buffer of Linux's default size holds some 90 packets ([`SendPace`]), a node's twice as many. Two bursts of `rtp.pacing_burst` packets go out back to back
 //! after a rest, so that keyframes of most streams need no timer at all; then a burst each ms, or more where an access unit is so large that it
 //! would not be out within 20 ms: with the default of 32, from 770 KB on.
 
@@ -90,9 +90,10 @@ impl Pacer {
         self.queued_bytes = 0;
     }
 
-    /// When [`poll`](Self::poll) will have a run, if it has none now.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.pace.when(self.queue.front()?.run.packets.into())
+    /// When [`poll`](Self::poll) will have a run; `None`: nothing waits.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let next = self.queue.front()?;
+        Some(self.pace.when(next.run.packets.into()).unwrap_or(now))
     }
 
     /// Bytes that wait.
@@ -124,15 +125,15 @@ mod tests {
     fn a_keyframe_goes_out_in_bursts_with_pauses() {
         let mut pacer = Pacer::new(32);
         let t = Instant::now();
-        assert_eq!(pacer.poll_timeout(), None);
+        assert_eq!(pacer.poll_timeout(t), None);
         pacer.push(Video, &batch(140, 1200), 64).unwrap();
         assert_eq!(drain(&mut pacer, t), [32, 32]);
-        assert_eq!(pacer.poll_timeout(), Some(t + PACE_PERIOD));
+        assert_eq!(pacer.poll_timeout(t), Some(t + PACE_PERIOD));
         assert_eq!(drain(&mut pacer, t + PACE_PERIOD / 2), [0u16; 0]);
         assert_eq!(drain(&mut pacer, t + PACE_PERIOD), [32]);
         assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 2), [32]);
         assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 9), [12]);
-        assert_eq!((pacer.poll_timeout(), pacer.queued_bytes()), (None, 0));
+        assert_eq!((pacer.poll_timeout(t), pacer.queued_bytes()), (None, 0));
     }
 
     #[test]
@@ -196,6 +197,7 @@ mod tests {
         pacer.put_back(run.clone());
         assert_eq!(pacer.queued_bytes(), 1200);
         assert_eq!(pacer.poll(t), Some(run));
+        assert_eq!(pacer.poll_timeout(t), Some(t), "what may go out at once is not waited for");
         assert!(pacer.poll(t).is_some());
         assert_eq!(pacer.poll(t), None);
     }

@@ -1,23 +1,29 @@
 //! The two sockets of a leg: RTP and RTCP, both connected, so that a node that is gone is told by ICMP and strangers are not heard.
+//!
+//! The runtime does not watch the RTP socket: it would be told of each packet that has left it, and wake a thread for that.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use media::rtp::SegmentRun;
 use quinn_udp::{Transmit, UdpSocketState};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::net::UdpSocket;
 
 /// Errors of a send with segmentation offload where an interface refuses it; quinn-udp turns it off then, but the packets of that
 /// send are to be sent again (quinn-rs/quinn#2399).
 const EIO: i32 = 5;
 const EINVAL: i32 = 22;
 
+/// How long a socket that is full is left alone: at 1 Gbit/s half of its default size of 212,992 bytes is gone by then.
+const FULL: Duration = Duration::from_millis(1);
+
 /// See the module.
 pub(crate) struct LegSockets {
-    rtp: UdpSocket,
+    rtp: std::net::UdpSocket,
     state: UdpSocketState,
     rtcp: UdpSocket,
     rtp_address: SocketAddr,
@@ -40,7 +46,7 @@ impl LegSockets {
     pub(crate) async fn connect(bind: IpAddr, rtp_address: SocketAddr) -> io::Result<Self> {
         let rtcp_port = rtp_address.port().checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
         let rtcp_address = SocketAddr::new(rtp_address.ip(), rtcp_port);
-        let rtp = connected(bind, rtp_address).await?;
+        let rtp = connected(bind, rtp_address).await?.into_std()?;
         let rtcp = connected(bind, rtcp_address).await?;
         let state = UdpSocketState::new((&rtp).into())?;
         Ok(Self { rtp, state, rtcp, rtp_address, rtcp_address })
@@ -93,10 +99,7 @@ impl LegSockets {
             segment_size: Some(segment_size.into()),
             src_ip: None,
         };
-        let send = || {
-            self.rtp
-                .try_io(Interest::WRITABLE, || self.state.try_send((&self.rtp).into(), &transmit))
-        };
+        let send = || self.state.try_send((&self.rtp).into(), &transmit);
         match send() {
             // Tells of an earlier packet, and keeps this one from being sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -107,9 +110,9 @@ impl LegSockets {
         }
     }
 
-    /// Completes when the RTP socket takes packets again.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.rtp.writable().await
+    /// Completes when the RTP socket may take packets again. Cancel safe.
+    pub(crate) async fn writable(&self) {
+        tokio::time::sleep(FULL).await;
     }
 
     /// Sends an RTCP compound; whatever the system says: the next one is due soon.
@@ -176,12 +179,12 @@ mod tests {
                     Sent::All => {}
                     Sent::Blocked => {
                         pacer.put_back(run);
-                        sockets.writable().await.unwrap();
+                        sockets.writable().await;
                     }
                     Sent::Failed(kind) => panic!("{kind}"),
                 }
             }
-            let Some(at) = pacer.poll_timeout() else { return };
+            let Some(at) = pacer.poll_timeout(std::time::Instant::now()) else { return };
             tokio::time::sleep_until(at.into()).await;
         }
     }
@@ -189,6 +192,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_keyframe_of_2_mb_arrives_whole_in_a_receive_buffer_of_default_size() {
         let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        // As a node asks for; more is not permitted by default.
+        socket2::SockRef::from(&receiver).set_recv_buffer_size(212_992).unwrap();
         let sockets =
             LegSockets::connect([0, 0, 0, 0].into(), receiver.local_addr().unwrap()).await.unwrap();
         let packets = keyframe(2 << 20);
@@ -199,7 +204,7 @@ mod tests {
             let mut buffer = [0; 2048];
             while received.len() < count {
                 let next = receiver.recv(&mut buffer);
-                match tokio::time::timeout(std::time::Duration::from_secs(5), next).await {
+                match tokio::time::timeout(Duration::from_secs(5), next).await {
                     Ok(n) => received.push(Bytes::copy_from_slice(&buffer[..n.unwrap()])),
                     Err(_) => break,
                 }
@@ -220,7 +225,6 @@ mod tests {
         let sockets = LegSockets::connect([0, 0, 0, 0].into(), address).await.unwrap();
         let run = keyframe(100).runs(1).next().unwrap();
         let mut refused = 0;
-        sockets.writable().await.unwrap();
         for _ in 0..10 {
             assert_eq!(sockets.send(&run, &mut refused), Sent::All);
         }

@@ -1,7 +1,8 @@
 //! The pair of UDP ports of a leg: RTP on the even one, RTCP on the odd one above it (RFC 3550, 11).
 //!
 //! RTP is read with receive offload (GRO), many packets to a system call. The receive buffers belong to the worker thread, not to the leg: what
-//! is read is taken out of them before the task can be moved. The sockets keep the system's default buffer sizes; senders pace.
+//! is read is taken out of them before the task can be moved. Senders pace for a socket of the default size; ours asks for more, for the moments when
+//! it is not read.
 
 use std::{
     cell::RefCell,
@@ -17,6 +18,9 @@ use tokio::{io::Interest, net::UdpSocket};
 const BATCH: usize = 8;
 /// The most that the kernel coalesces into one.
 const BUFFER_BYTES: usize = 1 << 16;
+/// What the socket is to hold while it is not read; the system gives as much of it as it permits (`net.core.rmem_max`), by default twice the
+/// default size: 184 packets of 1200 bytes.
+const HELD_BYTES: usize = 1 << 20;
 /// The largest RTCP compound that is read; what is longer is cut and then malformed. Ours are below 200 bytes.
 const RTCP_BYTES: usize = 2048;
 
@@ -60,6 +64,8 @@ impl PortPair {
                 .map_err(|source| BindError { port, source })
         };
         let rtp = bind(port)?;
+        // Where it gives nothing, the default has to do.
+        let _ = socket2::SockRef::from(&rtp).set_recv_buffer_size(HELD_BYTES);
         let rtcp = bind(port.saturating_add(1))?;
         let rtp_state =
             UdpSocketState::new((&rtp).into()).map_err(|source| BindError { port, source })?;

@@ -28,6 +28,9 @@ use super::{
 #[cfg(target_os = "linux")]
 const MAX_UNSENT: u32 = 256 << 10;
 
+/// Room for what a client says at once: some requests of 200 bytes. A connection that plays keeps it.
+const INPUT_BYTES: usize = 1024;
+
 /// Serves a connection to its end, or gives it to the tunnel that it is half of.
 pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>, place: Place) {
     match Entering::new(socket, peer, shared.clone(), place) {
@@ -69,7 +72,7 @@ impl Entering {
         }
         let (local, began) = (socket.local_addr()?, Instant::now());
         let (reading, writing) = socket.into_split();
-        let input = BytesMut::with_capacity(READ_BYTES);
+        let input = BytesMut::with_capacity(INPUT_BYTES);
         Ok(Self { peer, local, shared, place, began, reading, writing, input })
     }
 

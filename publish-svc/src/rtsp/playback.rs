@@ -29,7 +29,7 @@ const UNITS: usize = 16;
 /// Packets that go to a UDP reader back to back after a rest: 64 of 1200 bytes are two thirds of a default socket buffer (212,992 bytes,
 /// each packet counted with about 2,300), so that a reader that is not scheduled for a moment loses nothing.
 const BURST: u32 = 64;
-/// And then so many in each ms: a run. More of access units that would not be out in time.
+/// And then so many in each ms: a run. What a reader's socket holds is not known, so that large access units are not hurried as on the hop.
 const PACE: u32 = RUN_PACKETS as u32;
 
 /// A track of the session.
@@ -191,7 +191,6 @@ impl Playback {
         };
         let Some(udp) = udp else { return };
         while let Some(Paced { to, unit, next }) = self.paced.front_mut() {
-            self.pace.set_rate(SendPace::rate_of(unit.packets.sizes.len(), PACE));
             for run in unit.runs().iter().skip(*next) {
                 let packets = u32::from(run.packets);
                 if !self.pace.allow(now, packets) {

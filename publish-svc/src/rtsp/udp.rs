@@ -10,7 +10,7 @@ use std::{
 
 use media::rtp::SegmentRun;
 use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::net::UdpSocket;
 
 use super::{Shared, rtcp};
 use crate::{metrics::Instruments, stream::ReaderEntry};
@@ -29,9 +29,10 @@ pub(super) struct Ear {
     pub(super) reader: Arc<ReaderEntry>,
 }
 
-/// The ports.
+/// The ports. The runtime does not watch the one of RTP: it would be told of each packet that has left it, and wake a thread for that. What
+/// comes in there stays in the socket, which holds little and drops the rest.
 pub(super) struct UdpPorts {
-    rtp: UdpSocket,
+    rtp: std::net::UdpSocket,
     rtp_state: UdpSocketState,
     rtcp: UdpSocket,
     port: u16,
@@ -80,8 +81,10 @@ impl UdpPorts {
         rtcp.set_nonblocking(true)?;
         let rtp_state = UdpSocketState::new(UdpSockRef::from(&rtp))?;
         rtp.set_nonblocking(true)?;
+        // The least that the system has.
+        socket2::SockRef::from(&rtp).set_recv_buffer_size(0)?;
         Ok(Self {
-            rtp: UdpSocket::from_std(rtp)?,
+            rtp,
             rtp_state,
             rtcp: UdpSocket::from_std(rtcp)?,
             port,
@@ -91,8 +94,8 @@ impl UdpPorts {
 
     /// Sends multicast by the interface of this address, over so many routers.
     pub(super) fn set_multicast(&self, interface: Ipv4Addr, ttl: u8) -> io::Result<()> {
-        for socket in [&self.rtp, &self.rtcp] {
-            socket2::SockRef::from(socket).set_multicast_if_v4(&interface)?;
+        for socket in [socket2::SockRef::from(&self.rtp), socket2::SockRef::from(&self.rtcp)] {
+            socket.set_multicast_if_v4(&interface)?;
             socket.set_multicast_ttl_v4(ttl.into())?;
         }
         Ok(())
@@ -127,9 +130,7 @@ impl UdpPorts {
         segment_size: Option<usize>,
     ) -> io::Result<()> {
         let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-        self.rtp.try_io(Interest::WRITABLE, || {
-            self.rtp_state.try_send(UdpSockRef::from(&self.rtp), &transmit)
-        })
+        self.rtp_state.try_send(UdpSockRef::from(&self.rtp), &transmit)
     }
 
     /// Sends RTCP; what cannot be sent at once is lost, the next report follows.
@@ -149,17 +150,12 @@ impl UdpPorts {
         Listening { shared: shared.clone(), address, ear }
     }
 
-    /// Reads RTCP for ever; what comes from strangers, and what comes on the RTP port, changes nothing.
+    /// Reads RTCP for ever; what comes from strangers changes nothing.
     pub(super) async fn receive(&self, metrics: &Instruments) {
-        let (mut rtcp, mut stray) = ([0; RTCP_BYTES], [0; RTCP_BYTES]);
+        let mut rtcp = [0; RTCP_BYTES];
         loop {
-            tokio::select! {
-                received = self.rtcp.recv_from(&mut rtcp) => {
-                    if let Ok((length, from)) = received {
-                        self.take(&rtcp[..length], from, metrics);
-                    }
-                }
-                _ = self.rtp.recv_from(&mut stray) => {}
+            if let Ok((length, from)) = self.rtcp.recv_from(&mut rtcp).await {
+                self.take(&rtcp[..length], from, metrics);
             }
         }
     }

@@ -178,7 +178,7 @@ pub const KEYS: &[Key] = &[
     key!(
         rtp.pacing_burst,
         Rule::Count(1..=64),
-        "How many packets go out back to back before the pacer waits"
+        "How many packets go out in each ms; twice as many back to back after a rest, and up to three times as many of very large access units"
     ),
     key!(
         rtp.reorder_window,

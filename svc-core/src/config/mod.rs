@@ -106,7 +106,7 @@ pub struct RtpConfig {
     pub bind_address: IpAddr,
     /// Sender Reports on the hop. 2 s
     pub sender_report_interval: Duration,
-    /// How many packets go out back to back before the pacer waits. 32
+    /// How many packets go out in each ms; twice as many after a rest, three times as many of very large access units. 32
     pub pacing_burst: usize,
     /// How long a missing packet is waited for on the node. 20 ms
     pub reorder_window: Duration,

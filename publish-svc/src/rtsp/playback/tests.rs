@@ -38,7 +38,7 @@ impl Film {
         for _ in 0..pictures {
             let (ms, keyframe) = (40 * self.next, self.next.is_multiple_of(GOP));
             let [number, _] = self.source.next_numbers();
-            let packets = self.source.picture_of(ms, keyframe, 3000, self.next);
+            let packets = self.source.picture_of(ms, keyframe, 5000, self.next);
             let at = self.begin + Duration::from_millis(ms.into());
             let unit = RingUnit::new(0, MediaKind::Video, keyframe, ms, number, packets, at);
             stream.ring.push(unit);
@@ -76,6 +76,8 @@ async fn what_became_too_old_behind_the_pace_of_udp_is_skipped_by_whole_gops() {
     film.show(&stream, 2 * GOP);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It is not read until all is sent.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20).unwrap();
     let rtp = socket.local_addr().unwrap();
     let tracks = [(0, TrackTransport::Udp { rtp, rtcp: rtp })];
     let cursor = place(&shared, &stream, Start::LastKeyframe).await;
