@@ -68,6 +68,14 @@ struct Running {
 
 /// Runs it.
 pub fn run(setup: &Setup) -> anyhow::Result<Report> {
+    run_watched(setup, |_| Ok(()))
+}
+
+/// Runs it; `watch` is called when the window begins, with the instant when it ends, and has until then.
+pub fn run_watched(
+    setup: &Setup,
+    watch: impl FnOnce(Instant) -> anyhow::Result<()>,
+) -> anyhow::Result<Report> {
     let clock = Arc::new(Clock::default());
     let keys: Vec<String> = (0..setup.streams).map(|at| format!("load{at}")).collect();
     let urls = |template: &str| {
@@ -96,13 +104,17 @@ pub fn run(setup: &Setup) -> anyhow::Result<Report> {
             running.await_readers(setup, &clock)
         })
     };
-    let measured = measured.and_then(|()| measure(setup, &clock));
+    let measured = measured.and_then(|()| measure(setup, &clock, watch));
     clock.stop.store(true, Relaxed);
     running.report(setup, measured)
 }
 
 /// Waits for the window and through it.
-fn measure(setup: &Setup, clock: &Clock) -> anyhow::Result<Report> {
+fn measure(
+    setup: &Setup,
+    clock: &Clock,
+    watch: impl FnOnce(Instant) -> anyhow::Result<()>,
+) -> anyhow::Result<Report> {
     let begin_us = clock.now_us() + setup.warm_up.as_micros() as u64;
     let end_us = begin_us + setup.window.as_micros() as u64;
     clock.measure(begin_us, end_us);
@@ -111,6 +123,7 @@ fn measure(setup: &Setup, clock: &Clock) -> anyhow::Result<Report> {
     let counting = setup.system_calls.then(|| Counting::begin(&setup.pids)).transpose()?;
     let memory_before = Memory::read(&setup.pids)?;
     let before = (Costs::read(&setup.pids)?, Costs::read(&own)?, Instant::now());
+    watch(clock.instant(end_us))?;
     sleep_until(clock.instant(end_us));
     let after = (Costs::read(&setup.pids)?, Costs::read(&own)?, Instant::now());
     let system_calls = counting.map(Counting::end).transpose()?.unwrap_or_default();
@@ -127,7 +140,8 @@ fn measure(setup: &Setup, clock: &Clock) -> anyhow::Result<Report> {
     })
 }
 
-fn sleep_until(instant: Instant) {
+/// Sleeps until then; not at all if that is past.
+pub fn sleep_until(instant: Instant) {
     thread::sleep(instant.saturating_duration_since(Instant::now()));
 }
 
