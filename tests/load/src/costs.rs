@@ -75,13 +75,40 @@ impl Memory {
         for pid in pids {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))
                 .with_context(|| format!("process {pid} is not there"))?;
-            let Some(peak) = field(&status, "VmHWM:") else { bail!("no VmHWM of {pid}") };
+            // One that has ended, but that nobody has waited for yet, has a status without memory.
+            let Some(peak) = field(&status, "VmHWM:") else { bail!("process {pid} has ended") };
             memory.peak_rss_kib += peak;
             memory.rss_kib += field(&status, "VmRSS:").unwrap_or(0);
             let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
             memory.pss_kib += rollup.ok().and_then(|text| field(&text, "Pss:")).unwrap_or(0);
         }
         Ok(memory)
+    }
+}
+
+/// What some processes hold of the kernel's, together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// Open file descriptors.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+impl Held {
+    /// Of these processes now.
+    pub fn read(pids: &[u32]) -> anyhow::Result<Self> {
+        let count = |pid: u32, what: &str| -> anyhow::Result<u64> {
+            let directory = format!("/proc/{pid}/{what}");
+            let entries = fs::read_dir(&directory).with_context(|| directory.clone())?;
+            Ok(entries.count() as u64)
+        };
+        let mut held = Self::default();
+        for pid in pids {
+            held.descriptors += count(*pid, "fd")?;
+            held.threads += count(*pid, "task")?;
+        }
+        Ok(held)
     }
 }
 
@@ -123,6 +150,14 @@ mod tests {
         let memory = Memory::read(&pid).unwrap();
         assert!(memory.peak_rss_kib >= memory.rss_kib && memory.rss_kib > 0);
         assert!(Costs::read(&pid).unwrap().cpu_s >= 0.0);
+    }
+
+    #[test]
+    fn an_open_file_is_a_descriptor_of_this_process() {
+        let pid = [std::process::id()];
+        let files: Vec<_> = (0..100).map(|_| fs::File::open("/proc/self/stat").unwrap()).collect();
+        let held = Held::read(&pid).unwrap();
+        assert!(held.descriptors >= files.len() as u64 && held.threads > 0, "{held:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 /// How long a server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,6 +90,21 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The only core of the server, and that of the tool; none where there is but one.
+pub fn cores() -> anyhow::Result<Option<(usize, usize)>> {
+    Ok((std::thread::available_parallelism()?.get() > 1).then_some((0, 1)))
+}
+
+/// Has this thread, and those that it starts, on that core only.
+pub fn pin_this_thread(core: usize) -> anyhow::Result<()> {
+    let own = std::fs::read_link("/proc/thread-self").context("/proc/thread-self")?;
+    let own = own.file_name().context("/proc/thread-self")?;
+    let mut command = Command::new("taskset");
+    command.args(["-pc", &core.to_string()]).arg(own).stdin(Stdio::null()).stdout(Stdio::null());
+    ensure!(command.status().context("taskset")?.success(), "{command:?} failed");
+    Ok(())
 }
 
 /// The command that runs `binary` on that core only. `taskset` becomes it, so that the process id is its own.
