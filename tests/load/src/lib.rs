@@ -20,6 +20,7 @@ pub mod report;
 pub mod rtmp;
 pub mod run;
 pub mod servers;
+pub mod soak;
 pub mod stamp;
 pub mod system_calls;
 pub mod tally;

@@ -1,10 +1,10 @@
 //! The load tool's command line.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use load::{bench, clip::Kind, dialog::Transport, floor::Floor, run};
+use load::{bench, clip::Kind, dialog::Transport, floor::Floor, run, soak};
 
 #[derive(Parser)]
 #[command(about = "Loads any RTMP-in/RTSP-out server, and measures what that costs it")]
@@ -19,6 +19,8 @@ enum Command {
     Run(RunArgs),
     /// All workloads against the floor, the gateway and any peers
     Bench(BenchArgs),
+    /// One long run against the gateway: whether its memory is flat, and nothing is lost
+    Soak(SoakArgs),
     /// The bare loop that a server is compared with: prints its address, and goes on until it is killed
     Floor {
         /// Where it listens; its URL is raw://ADDRESS/{key} for publishers and readers
@@ -115,17 +117,50 @@ struct BenchArgs {
     json: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+#[derive(clap::Args)]
+struct SoakArgs {
+    /// The gateway's binary
+    #[arg(long, default_value = "target/release/rtmp2rtsp")]
+    gateway: PathBuf,
+    /// How many streams are published
+    #[arg(long, default_value_t = 50)]
+    streams: usize,
+    /// How many readers each stream has, by TCP and UDP in turn
+    #[arg(long, default_value_t = 4)]
+    readers: usize,
+    /// How many further readers come in a second, and leave with their first keyframe
+    #[arg(long, default_value_t = 5.0)]
+    joins: f64,
+    /// What is published: 720p30, 1080p30, huge, tiny
+    #[arg(long, default_value_t = Kind::Hd)]
+    clip: Kind,
+    /// How long it goes on before: rings are full after 10 s and a GOP, the allocator is at rest after a minute or two
+    #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// How long it goes on then
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    window: Duration,
+    /// The time between two samples
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    every: Duration,
+    /// Write what it has shown, with all samples, as JSON there
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Run(args) => run_once(args),
-        Command::Bench(args) => run_all(args),
+        Command::Run(args) => run_once(args)?,
+        Command::Bench(args) => run_all(args)?,
+        Command::Soak(args) => return run_long(args),
         Command::Floor { listen, hop } => {
             let floor = Floor::bind(listen, hop)?;
             println!("{}", floor.address()?);
             std::io::stdout().flush()?;
-            floor.run()
+            floor.run()?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_once(args: RunArgs) -> anyhow::Result<()> {
@@ -180,4 +215,28 @@ fn run_all(args: BenchArgs) -> anyhow::Result<()> {
         Some(page) => bench::write(&page, &plan, &all),
         None => Ok(()),
     }
+}
+
+fn run_long(args: SoakArgs) -> anyhow::Result<ExitCode> {
+    let soak = soak::run(&soak::Plan {
+        gateway: args.gateway,
+        streams: args.streams,
+        readers: args.readers,
+        joins_per_second: args.joins,
+        clip: args.clip,
+        warm_up: args.warm_up,
+        window: args.window,
+        every: args.every,
+    })?;
+    eprint!("{soak}");
+    if let Some(path) = args.json {
+        std::fs::write(&path, serde_json::to_vec_pretty(&soak)?)
+            .with_context(|| path.display().to_string())?;
+        eprintln!("{:<24}{}", "samples", path.display());
+    }
+    if soak.faults.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("the soak failed: {}", soak.faults.join("; "));
+    Ok(ExitCode::FAILURE)
 }
