@@ -1,11 +1,10 @@
 //! The tool against the gateway and against the floor, small and for a second, so that neither can rot.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::OnceLock,
-    time::Duration,
-};
+mod gateway;
 
+use std::{path::Path, time::Duration};
+
+use gateway::gateway;
 use load::{
     clip::Kind,
     dialog::Transport,
@@ -16,23 +15,6 @@ use load::{
 
 const STREAMS: usize = 2;
 const READERS: usize = 2;
-
-/// The gateway, built once.
-fn gateway() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let built = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "gateway"])
-            .current_dir(&repository)
-            .status()
-            .expect("cargo does not start");
-        assert!(built.success(), "the gateway does not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| repository.join("target"), PathBuf::from);
-        target.join("debug/rtmp2rtsp").canonicalize().expect("the built gateway")
-    })
-}
 
 /// Two streams, each with one reader by TCP and one by UDP.
 fn setup(server: &Server) -> Setup {
