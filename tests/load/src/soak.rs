@@ -33,6 +33,9 @@ const TELL: Duration = Duration::from_secs(60);
 const GROWTH_SHARE: f64 = 0.02;
 /// The same where there is little memory: some spare pages of the allocator, which it takes and gives back as it likes.
 const GROWTH_KIB: f64 = 4096.0;
+/// A tool that was so late has not had its core, and the gateway hardly its own. What piles up in that time and then comes at
+/// once makes rings of 10 s larger by as much as memory may grow.
+const STALL_MS: f64 = 200.0;
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -295,7 +298,15 @@ impl fmt::Display for Soak {
         let threads = |sample: Option<&Sample>| sample.map_or(0, |sample| sample.held.threads);
         let (first, last) = (threads(self.samples.first()), threads(self.samples.last()));
         writeln!(f, "{:<24}{first} at the beginning, {last} at the end", "threads")?;
-        write!(f, "{}", self.report)
+        write!(f, "{}", self.report)?;
+        let late_ms = self.report.lateness.max_ms;
+        if late_ms > STALL_MS {
+            writeln!(
+                f,
+                "the machine was too busy: the tool itself was up to {late_ms:.0} ms late"
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -81,6 +81,17 @@ fn a_soak_in_which_nothing_was_published_is_a_fault() {
 }
 
 #[test]
+fn a_soak_of_a_busy_machine_says_so_and_one_of_a_quiet_machine_does_not() {
+    let told = |late_ms: f64| {
+        let mut report = report();
+        report.lateness.max_ms = late_ms;
+        Soak::of(samples(|_| MIB, |_| 200), report).to_string()
+    };
+    assert!(told(729.4).ends_with("too busy: the tool itself was up to 729 ms late\n"));
+    assert!(!told(50.0).contains("busy"));
+}
+
+#[test]
 fn samples_that_are_too_seldom_to_tell_are_refused() {
     let plan = Plan {
         gateway: PathBuf::new(),
