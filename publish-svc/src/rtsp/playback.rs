@@ -15,6 +15,7 @@ use media::{
 };
 
 use prometheus_client::metrics::counter::Counter;
+use smallvec::SmallVec;
 use svc_core::clock::wall_clock;
 
 use super::{Shared, output::Output, udp::UdpPorts};
@@ -53,7 +54,7 @@ pub(super) struct Playback {
     shared: Arc<Shared>,
     stream: Arc<PublishedStream>,
     description: Arc<ReaderDescription>,
-    tracks: Vec<Track>,
+    tracks: SmallVec<[Track; 2]>,
     cursor: Cursor,
     news: News,
     next_report: Instant,

@@ -8,7 +8,7 @@ use std::{
     io,
     net::{Shutdown, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -18,6 +18,8 @@ use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 use super::{output::Output, playback::Playback, udp::Heard};
 use crate::{fan_out::Outlet, stream::ReaderEntry};
 
+/// How exactly it is known when the peer was last heard of, by what it takes: timeouts are of seconds.
+const HEARD: Duration = Duration::from_millis(100);
 /// Batches that are taken from the ring before others get their turn.
 const BATCHES: usize = 4;
 
@@ -38,6 +40,8 @@ struct State {
     /// Since when what waits could not be written.
     stuck_since: Option<Instant>,
     is_broken: bool,
+    /// When it was last noted that the peer takes something.
+    noted: Instant,
 }
 
 /// What the connection's task has to see to.
@@ -67,7 +71,14 @@ enum Left {
 impl Sending {
     /// The sending side of a socket on which `output` is to be said.
     pub(super) fn new(socket: OwnedWriteHalf, output: Output, heard: Heard) -> Self {
-        let state = State { output, playing: None, bytes: 0, stuck_since: None, is_broken: false };
+        let state = State {
+            output,
+            playing: None,
+            bytes: 0,
+            stuck_since: None,
+            is_broken: false,
+            noted: Instant::now(),
+        };
         Self { socket, state: Mutex::new(state), left: Notify::new(), heard }
     }
 
@@ -181,7 +192,11 @@ impl Sending {
                     state.stuck_since = None;
                     state.output.written(bytes);
                     // Who takes interleaved media is there, though it says nothing.
-                    self.hear();
+                    let now = Instant::now();
+                    if now - state.noted >= HEARD {
+                        state.noted = now;
+                        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -203,10 +218,6 @@ impl Sending {
             self.socket.writable().await?;
         }
         socket2::SockRef::from(self.socket.as_ref()).shutdown(Shutdown::Write)
-    }
-
-    fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
