@@ -206,15 +206,16 @@ fn run_all(args: BenchArgs) -> anyhow::Result<()> {
         warm_up: args.warm_up,
         system_calls: args.system_calls,
     };
-    let all = bench::run(&plan)?;
-    if let Some(path) = args.json {
-        std::fs::write(&path, serde_json::to_vec_pretty(&all)?)
-            .with_context(|| path.display().to_string())?;
-    }
-    match args.page {
-        Some(page) => bench::write(&page, &plan, &all),
-        None => Ok(()),
-    }
+    bench::run(&plan, |all| {
+        if let Some(path) = &args.json {
+            std::fs::write(path, serde_json::to_vec_pretty(all)?)
+                .with_context(|| path.display().to_string())?;
+        }
+        match &args.page {
+            Some(page) => bench::write(page, &plan, all),
+            None => Ok(()),
+        }
+    })
 }
 
 fn run_long(args: SoakArgs) -> anyhow::Result<ExitCode> {

@@ -114,8 +114,11 @@ impl Target<'_> {
     }
 }
 
-/// Runs all of it.
-pub fn run(plan: &Plan) -> anyhow::Result<Vec<Series>> {
+/// Runs all of it; `so_far` gets what there is after each workload, for these are hours, and may be cut short.
+pub fn run(
+    plan: &Plan,
+    mut so_far: impl FnMut(&[Series]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let chosen: Vec<Workload> = workloads::all()
         .into_iter()
         .filter(|workload| match plan.workloads.as_slice() {
@@ -127,8 +130,9 @@ pub fn run(plan: &Plan) -> anyhow::Result<Vec<Series>> {
     let mut all = Vec::new();
     for workload in &chosen {
         all.extend(run_workload(plan, workload));
+        so_far(&all)?;
     }
-    Ok(all)
+    Ok(())
 }
 
 /// All servers in turn, again and again, so that what the machine does beside hits all of them alike.
@@ -148,15 +152,11 @@ fn run_workload(plan: &Plan, workload: &Workload) -> Vec<Series> {
             counted: None,
         })
         .collect();
-    for repeat in 0..plan.repeats {
+    // Growth is a line through many points, and memory moves little: once will do.
+    let repeats = if workload.is_on_demand() { 1 } else { plan.repeats };
+    for repeat in 0..repeats {
         for (target, series) in targets.iter().zip(&mut series) {
-            eprintln!(
-                "--- {}, {}, {} of {}",
-                workload.name,
-                series.server,
-                repeat + 1,
-                plan.repeats
-            );
+            eprintln!("--- {}, {}, {} of {}", workload.name, series.server, repeat + 1, repeats);
             match run_target(plan, workload, target, false) {
                 Ok(report) => {
                     eprint!("{report}");

@@ -9,7 +9,7 @@ const HEAD: &str = "\
 # Benchmark
 
 Written by `scripts/bench`, which builds in release, runs all workloads and replaces this page. `BENCH_SECONDS`, `BENCH_REPEATS` and
-`BENCH_WORKLOADS` (such as `\"S1 S3-50-tcp\"`) make it shorter; `S9` (memory) and `S10` (growth) run when they are named. Another server that
+`BENCH_WORKLOADS` (such as `\"S1 S3-50-tcp\"`) make it shorter; `S9` (memory) and `S10` (growth) run when they are named, once. Another server that
 takes RTMP and serves RTSP is measured beside it by
 
 ```
