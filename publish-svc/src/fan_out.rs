@@ -11,7 +11,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use svc_core::tasks::Tasks;
+use svc_core::{
+    panics::{Panic, guard},
+    tasks::Tasks,
+};
 use tokio::sync::Notify;
 use tracing::Span;
 
@@ -26,6 +29,14 @@ const TURN: usize = 32;
 pub(crate) trait Outlet: Send + Sync {
     /// The ring has something new: sends what can be sent at once. Called by one thread or another, never waits for the reader.
     fn advance(&self);
+    /// It panicked at that: a fault of ours, which is to end this reader and no other.
+    fn fail(&self, panic: Panic);
+}
+
+fn let_send(outlet: &dyn Outlet) {
+    if let Err(panic) = guard(|| outlet.advance()) {
+        outlet.fail(panic);
+    }
 }
 
 /// The outlets of a stream.
@@ -77,7 +88,7 @@ impl FanOut {
             shards.first().map(|shard| shard.outlets())
         };
         for outlet in first.iter().flat_map(|outlets| outlets.iter()) {
-            outlet.advance();
+            let_send(&**outlet);
         }
     }
 
@@ -124,7 +135,7 @@ impl Shard {
                 if at % TURN == TURN - 1 {
                     tokio::task::yield_now().await;
                 }
-                outlet.advance();
+                let_send(&**outlet);
             }
         }
     }
@@ -164,6 +175,21 @@ mod tests {
         fn advance(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+        fn fail(&self, panic: Panic) {
+            panic!("{panic}");
+        }
+    }
+
+    #[derive(Default)]
+    struct Panicking(Mutex<Vec<String>>);
+
+    impl Outlet for Panicking {
+        fn advance(&self) {
+            panic!("on purpose");
+        }
+        fn fail(&self, panic: Panic) {
+            self.0.lock().unwrap().push(panic.message);
+        }
     }
 
     async fn until(what: impl Fn() -> bool) {
@@ -199,6 +225,18 @@ mod tests {
         until(|| tasks.is_empty()).await;
         fan_out.advance();
         assert!(outlets[..INLINE].iter().all(sent(2)));
+    }
+
+    #[tokio::test]
+    async fn an_outlet_that_panics_is_told_so_and_the_others_send() {
+        let tasks = Tasks::new(&Metrics::new("test"));
+        let fan_out = Arc::<FanOut>::default();
+        let (bad, good) = (Arc::<Panicking>::default(), Arc::<Counting>::default());
+        let _bad: Vec<_> = (0..INLINE + 1).map(|_| fan_out.join(bad.clone(), &tasks)).collect();
+        let _good = fan_out.join(good.clone(), &tasks);
+        fan_out.advance();
+        until(|| good.0.load(Ordering::Relaxed) == 1).await;
+        assert_eq!(*bad.0.lock().unwrap(), vec!["on purpose"; INLINE + 1]);
     }
 
     #[tokio::test]

@@ -136,6 +136,10 @@ impl Connection {
             }
             let wake = self.wake().await;
             why = self.handle(wake);
+            if let Some(panic) = self.sending.panicked() {
+                // As if it had happened here: it is counted, and no other connection notices.
+                panic!("{panic}");
+            }
         };
         self.last_words().await;
         self.shared.metrics.close(why.label());

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use media::rtsp::{RtpInfo, tunnel::WebSocketError};
+use svc_core::panics::Panic;
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 
 use super::{output::Output, playback::Playback, udp::Heard};
@@ -40,6 +41,8 @@ struct State {
     /// Since when what waits could not be written.
     stuck_since: Option<Instant>,
     is_broken: bool,
+    /// A fault of ours in sending, for the connection's task to end with.
+    panic: Option<Panic>,
     /// When it was last noted that the peer takes something.
     noted: Instant,
 }
@@ -77,6 +80,7 @@ impl Sending {
             bytes: 0,
             stuck_since: None,
             is_broken: false,
+            panic: None,
             noted: Instant::now(),
         };
         Self { socket, state: Mutex::new(state), left: Notify::new(), heard }
@@ -134,6 +138,11 @@ impl Sending {
             is_broken: state.is_broken,
             due: state.playing.as_ref().map(|(playback, _)| playback.due()),
         }
+    }
+
+    /// What the fan-out panicked with when it sent to this reader, if it did.
+    pub(super) fn panicked(&self) -> Option<Panic> {
+        self.lock().panic.take()
     }
 
     /// Bytes written so far.
@@ -233,5 +242,11 @@ impl Outlet for Sending {
         {
             self.left.notify_one();
         }
+    }
+
+    fn fail(&self, panic: Panic) {
+        let mut state = self.lock();
+        (state.is_broken, state.panic) = (true, Some(panic));
+        self.left.notify_one();
     }
 }
