@@ -11,7 +11,7 @@ mod rewriter;
 pub use assembler::{AccessUnitAssembler, AssembledAccessUnit};
 pub use inspect::{PayloadInfo, inspect};
 pub use pace::{PACE_PERIOD, SendPace};
-pub use packet::{Header, PacketBatch, RtpError, SegmentRun};
+pub use packet::{Header, PacketBatch, RtpError, SegmentRun, is_rtcp};
 pub use packetizer::{Packetizer, PacketizerConfig};
 pub use reorder::{Ordered, ReceivedPacket, ReorderBuffer};
 pub use rewriter::Rewriter;

@@ -96,7 +96,7 @@ impl Header {
     pub fn parse(packet: &[u8]) -> Result<Self, RtpError> {
         match packet.first_chunk::<{ Self::FIXED_BYTES }>() {
             // The rule: version 2, and neither padding nor extension nor contributing sources.
-            Some(fixed) if fixed[0] == 0x80 && !is_rtcp(fixed[1]) => {
+            Some(fixed) if fixed[0] == 0x80 && !is_rtcp(packet) => {
                 Ok(Self::of_fixed(fixed, packet.len()))
             }
             _ => Self::parse_any(packet),
@@ -116,8 +116,8 @@ impl Header {
     }
 
     fn parse_any(packet: &[u8]) -> Result<Self, RtpError> {
-        if let Some(&packet_type) = packet.get(1).filter(|&&byte| is_rtcp(byte)) {
-            return Err(RtpError(format!("RTCP packet type {packet_type}")));
+        if is_rtcp(packet) {
+            return Err(RtpError(format!("RTCP packet type {}", packet[1])));
         }
         let parsed = RtpPacket::parse(packet).map_err(|e| RtpError(e.to_string()))?;
         let start = parsed.payload_offset();
@@ -132,9 +132,9 @@ impl Header {
     }
 }
 
-/// Whether the second byte of a packet is a packet type of RTCP (RFC 5761, 4).
-fn is_rtcp(byte: u8) -> bool {
-    (192..=223).contains(&byte)
+/// Whether a datagram on a port that both share is RTCP: by its packet type (RFC 5761, 4).
+pub fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram.get(1), Some(192..=223))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use media::{
     NtpTime,
     rtcp::SenderReport,
-    rtp::{AccessUnitAssembler, Header, Ordered, ReceivedPacket, ReorderBuffer},
+    rtp::{AccessUnitAssembler, Header, Ordered, ReceivedPacket, ReorderBuffer, is_rtcp},
     sdp::SessionDescription,
 };
 
@@ -232,7 +232,7 @@ impl Intake {
 
     /// Takes a datagram that came on the RTP port.
     pub(crate) fn handle_rtp(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
-        if datagram.get(1).is_some_and(|b| (192..=223).contains(b)) {
+        if is_rtcp(datagram) {
             return self.handle_rtcp(source, datagram, now);
         }
         let Ok(header) = Header::parse(datagram) else {

@@ -228,14 +228,14 @@ impl Cast {
         };
         // Stays empty: all goes by UDP.
         let mut output = Output::plain();
-        let start = (&tracks[..], cursor);
+        let (start, mut news) = ((&tracks[..], cursor), stream.ring.news());
         let mut playback = Playback::new(shared.clone(), stream, description, start, &self.entry);
         loop {
             tokio::select! {
                 biased;
                 () = &mut ends => break,
                 () = tokio::time::sleep_until(playback.due().into()) => {}
-                () = playback.news() => {}
+                () = playback.more(&mut news) => {}
             }
             playback.advance(&self.entry, &mut output);
         }

@@ -56,7 +56,6 @@ pub(super) struct Playback {
     description: Arc<ReaderDescription>,
     tracks: SmallVec<[Track; 2]>,
     cursor: Cursor,
-    news: News,
     next_report: Instant,
     /// Of all readers of the transport.
     sent: Counter,
@@ -92,7 +91,6 @@ impl Playback {
             _counted: (!multicast).then(|| shared.metrics.play(reader.by)),
             multicast,
             shared,
-            news: stream.ring.news(),
             stream,
             description,
             tracks,
@@ -114,12 +112,12 @@ impl Playback {
         self.tracks.iter().map(info).collect()
     }
 
-    /// Completes when the ring has something new that can be sent, for who is in no fan-out. Cancel safe.
-    pub(super) async fn news(&mut self) {
+    /// Completes when the ring, whose `news` these are, has something new that can be sent: for who is in no fan-out. Cancel safe.
+    pub(super) async fn more(&self, news: &mut News) {
         if self.is_paced() {
             std::future::pending::<()>().await;
         }
-        self.news.wait(self.cursor).await;
+        news.wait(self.cursor).await;
     }
 
     /// Whether something waits for its burst.
@@ -186,11 +184,7 @@ impl Playback {
 
     /// Sends what may go out now.
     fn burst(&mut self, now: Instant) {
-        let udp = match &self.shared.multicast {
-            Some(groups) if self.multicast => Some(groups.ports()),
-            Some(_) | None => self.shared.udp.as_ref(),
-        };
-        let Some(udp) = udp else { return };
+        let Some(udp) = self.shared.udp_ports(self.multicast) else { return };
         while let Some(Paced { to, unit, next }) = self.paced.front_mut() {
             for run in unit.runs().iter().skip(*next) {
                 let packets = u32::from(run.packets);

@@ -1,6 +1,12 @@
 //! The load tool's command line.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -191,8 +197,7 @@ fn run_once(args: RunArgs) -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&report)?);
             Ok(())
         }
-        Some(path) => std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
-            .with_context(|| path.display().to_string()),
+        Some(path) => write_json(&path, &report),
     }
 }
 
@@ -208,8 +213,7 @@ fn run_all(args: BenchArgs) -> anyhow::Result<()> {
     };
     bench::run(&plan, |all| {
         if let Some(path) = &args.json {
-            std::fs::write(path, serde_json::to_vec_pretty(all)?)
-                .with_context(|| path.display().to_string())?;
+            write_json(path, all)?;
         }
         match &args.page {
             Some(page) => bench::write(page, &plan, all),
@@ -231,8 +235,7 @@ fn run_long(args: SoakArgs) -> anyhow::Result<ExitCode> {
     })?;
     eprint!("{soak}");
     if let Some(path) = args.json {
-        std::fs::write(&path, serde_json::to_vec_pretty(&soak)?)
-            .with_context(|| path.display().to_string())?;
+        write_json(&path, &soak)?;
         eprintln!("{:<24}{}", "samples", path.display());
     }
     if soak.faults.is_empty() {
@@ -240,4 +243,9 @@ fn run_long(args: SoakArgs) -> anyhow::Result<ExitCode> {
     }
     eprintln!("the soak failed: {}", soak.faults.join("; "));
     Ok(ExitCode::FAILURE)
+}
+
+fn write_json(path: &Path, value: &(impl serde::Serialize + ?Sized)) -> anyhow::Result<()> {
+    std::fs::write(path, serde_json::to_vec_pretty(value)?)
+        .with_context(|| path.display().to_string())
 }

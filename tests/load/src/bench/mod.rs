@@ -19,12 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bench::workloads::Workload,
     report::Report,
-    servers::{Server, pinned},
+    servers::{Server, cores, pinned},
 };
 
-/// The only core of the server, and of the tool, where there are two.
-const SERVER_CORE: usize = 0;
-const TOOL_CORE: usize = 1;
 /// The RTP ports of the gateway between its services: a pair for each of 1,500 streams.
 const PORTS: (u16, u16) = (20_000, 22_999);
 
@@ -189,19 +186,13 @@ fn run_target(
     let directory = std::env::temp_dir().join(format!("load-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
     let tool = std::env::current_exe()?;
-    let cores = std::thread::available_parallelism()?.get();
-    let core = |core: usize| (cores > core.max(TOOL_CORE)).then_some(core);
+    let (server_core, tool_core) = cores()?.unzip();
     let server = match target {
-        Target::Floor => {
-            let has_hop = workload.floor_has_hop();
-            Some(Server::floor(&tool, has_hop, core(SERVER_CORE), &directory)?)
+        Target::Floor | Target::FloorWithoutHop => {
+            let has_hop = matches!(target, Target::Floor) && workload.floor_has_hop();
+            Some(Server::floor(&tool, has_hop, server_core, &directory)?)
         }
-        Target::FloorWithoutHop => {
-            Some(Server::floor(&tool, false, core(SERVER_CORE), &directory)?)
-        }
-        Target::Gateway => {
-            Some(Server::gateway(&plan.gateway, PORTS, core(SERVER_CORE), &directory)?)
-        }
+        Target::Gateway => Some(Server::gateway(&plan.gateway, PORTS, server_core, &directory)?),
         Target::Peer(_) => None,
     };
     let peer = match (target, &server) {
@@ -215,7 +206,7 @@ fn run_target(
         (_, None) => bail!("no server"),
     };
     let report = directory.join("report.json");
-    let mut command = pinned(&tool, core(TOOL_CORE));
+    let mut command = pinned(&tool, tool_core);
     command.arg("run").args(["--publish", &peer.publish, "--read", &peer.read]);
     command.args(peer.pids.iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));
     command.args(arguments(workload));

@@ -1,0 +1,270 @@
+//! What a leg that is up carries: its pacer, its reports, and what is known of the node. No task, no waiting.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use media::codec::MediaKind;
+use svc_core::clock::wall_clock;
+use tracing::{Span, debug, info_span, trace, warn};
+
+use super::Broken;
+use crate::{
+    leg::{
+        Announced, LegConfig,
+        control::Established,
+        pacer::{PacedRun, Pacer},
+        reports::Reports,
+        socket::{LegSockets, Sent},
+    },
+    metrics::Drop as Dropped,
+    stream::{LegStatus, Unit},
+};
+
+/// So many ICMP port unreachables, none of them longer than [`REFUSED_MEMORY`] after the one before, say that the node is gone.
+/// A node that rebinds its port sends one or two. While a stream is HELD the reports of two tracks are refused every 2 s.
+const MAX_REFUSED: u32 = 5;
+/// See [`MAX_REFUSED`].
+const REFUSED_MEMORY: Duration = Duration::from_secs(5);
+/// A node that had reported and that reports nothing while it is sent packets for so long is gone without a trace, such as behind a
+/// cut cable. Five reports of the longest usual interval.
+pub(super) const MAX_UNREPORTED: Duration = Duration::from_secs(25);
+/// Runs that are sent before others get their turn.
+const SEND_BUDGET: usize = 64;
+/// Access units of a track that the node does not know of yet: 2 s of 60 pictures and 47 audio frames a second.
+const MAX_EARLY: usize = 256;
+
+/// See the module.
+pub(super) struct Carried {
+    config: Arc<LegConfig>,
+    sockets: Arc<LegSockets>,
+    /// What the node knows of.
+    announced: Arc<Announced>,
+    status: Arc<LegStatus>,
+    /// Of a track that the node does not know of yet.
+    early: VecDeque<Arc<Unit>>,
+    pub(super) pacer: Pacer,
+    reports: Reports,
+    reported: bool,
+    /// The span that the stream comes up under; ended by the first packet.
+    bring_up: Option<Span>,
+    pub(super) blocked: bool,
+    /// The pacer is full: video is left out until the next keyframe.
+    behind: bool,
+    refused: u32,
+    refused_at: Instant,
+    /// Whether the node has ever reported.
+    heard: bool,
+    /// When the first packet that no report has followed was sent, and when the last.
+    unreported: Option<(Instant, Instant)>,
+    queued_bytes: i64,
+    /// Why it is no longer carried, once that is so; for the leg's task to take.
+    pub(super) broken: Option<Broken>,
+    pub(super) is_closed: bool,
+}
+
+impl Carried {
+    /// Before the first packet.
+    pub(super) fn new(config: Arc<LegConfig>, up: &Established, bring_up: Span) -> Self {
+        Self {
+            sockets: up.sockets.clone(),
+            announced: up.announced.clone(),
+            status: up.status.clone(),
+            early: VecDeque::new(),
+            pacer: Pacer::new(config.rtp.pacing_burst),
+            reports: Reports::new(config.cname.clone()),
+            reported: false,
+            bring_up: Some(bring_up),
+            blocked: false,
+            behind: false,
+            refused: 0,
+            refused_at: Instant::now(),
+            heard: false,
+            unreported: None,
+            queued_bytes: 0,
+            broken: None,
+            is_closed: false,
+            config,
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        self.pacer.clear();
+        self.early.clear();
+        self.count_queued();
+    }
+
+    pub(super) fn learn(&mut self, announced: Arc<Announced>) {
+        self.announced = announced;
+        // The first packet of a further track is led by its Sender Report, too.
+        self.reported = false;
+        for unit in std::mem::take(&mut self.early) {
+            if !self.push(&unit, unit.keyframe) {
+                self.config.metrics.drop(Dropped::LegBehind, 1);
+            }
+        }
+    }
+
+    /// [`Self::flush`] for the leg's task: when to come back, and whether the socket is full.
+    pub(super) fn flush_on(&mut self) -> Result<(Option<Instant>, bool), Broken> {
+        match self.broken.take() {
+            Some(broken) => Err(broken),
+            None => self.flush().map(|pace_at| (pace_at, self.blocked)),
+        }
+    }
+
+    /// Whether it is taken.
+    pub(super) fn push(&mut self, unit: &Arc<Unit>, starts_gop: bool) -> bool {
+        if self.announced.tracks.iter().all(|track| track.config.kind() != unit.kind) {
+            return self.keep_early(unit);
+        }
+        if self.behind && !starts_gop {
+            return false;
+        }
+        let pushed = self.pacer.push(unit.kind, &unit.packets, self.sockets.max_segments());
+        self.behind = pushed.is_err();
+        !self.behind
+    }
+
+    /// Keeps what the node would refuse until it knows of the track. Too much of it: from the next keyframe on.
+    fn keep_early(&mut self, unit: &Arc<Unit>) -> bool {
+        if self.early.len() == MAX_EARLY {
+            self.config.metrics.drop(Dropped::LegBehind, MAX_EARLY as u32);
+            self.early.clear();
+        }
+        let keep = !self.early.is_empty() || unit.keyframe || unit.kind == MediaKind::Audio;
+        if keep {
+            self.early.push_back(unit.clone());
+        }
+        keep
+    }
+
+    /// Sends what may go out now; when to come back for the rest.
+    pub(super) fn flush(&mut self) -> Result<Option<Instant>, Broken> {
+        let mut budget = SEND_BUDGET;
+        while !self.blocked && budget > 0 {
+            let Some(run) = self.pacer.poll(Instant::now()) else { break };
+            if !self.reported {
+                self.report()?;
+            }
+            self.send(run)?;
+            budget -= 1;
+        }
+        self.count_queued();
+        Ok(if self.blocked { None } else { self.pacer.poll_timeout(Instant::now()) })
+    }
+
+    fn count_queued(&mut self) {
+        let queued = self.pacer.queued_bytes() as i64;
+        if queued != self.queued_bytes {
+            self.config.metrics.pacer_bytes.inc_by(queued - self.queued_bytes);
+            self.queued_bytes = queued;
+        }
+    }
+
+    fn send(&mut self, run: PacedRun) -> Result<(), Broken> {
+        let mut refused = 0;
+        let sent = self.sockets.send(&run.run, &mut refused);
+        self.note_refused(refused)?;
+        let metrics = &self.config.metrics;
+        match sent {
+            Sent::All => {
+                metrics.sends.inc();
+                metrics.packets.inc_by(run.run.packets.into());
+                metrics.packet_bytes.inc_by(run.run.data.len() as u64);
+                self.status.packets_sent.fetch_add(run.run.packets.into(), Relaxed);
+                self.reports.count(run.kind, &run.run);
+                if let Some(bring_up) = self.bring_up.take() {
+                    let span = info_span!(parent: &bring_up, "first_rtp_packet");
+                    let to = self.sockets.rtp_address();
+                    span.in_scope(|| debug!(%to, kind = run.kind.label(), "RTP flows"));
+                }
+                let now = Instant::now();
+                self.unreported = Some((self.unreported.map_or(now, |(first, _)| first), now));
+            }
+            Sent::Blocked => {
+                self.pacer.put_back(run);
+                self.blocked = true;
+            }
+            Sent::Failed(kind) => {
+                metrics.drop(Dropped::SendFailed, run.run.packets.into());
+                debug!(%kind, packets = run.run.packets, "packets could not be sent");
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the Sender Reports, as soon as the stream has a clock.
+    pub(super) fn report(&mut self) -> Result<(), Broken> {
+        if let Some((first, last)) = self.unreported.filter(|_| self.heard)
+            && last.duration_since(first) > MAX_UNREPORTED
+        {
+            return Err(Broken::Silent);
+        }
+        let Some(origin) = self.config.origin.get() else { return Ok(()) };
+        let compounds: Vec<_> =
+            self.reports.sender_reports(&self.announced.tracks, origin, wall_clock()).collect();
+        for compound in compounds {
+            if let Err(error) = self.sockets.send_rtcp(&compound) {
+                self.rtcp_error(&error)?;
+            }
+        }
+        self.reported = true;
+        Ok(())
+    }
+
+    pub(super) fn read_report(&mut self, compound: &[u8]) {
+        let Some(reception) = Reports::reception(compound, &self.announced.tracks, wall_clock())
+        else {
+            return;
+        };
+        // The node is there.
+        self.refused = 0;
+        self.heard = true;
+        self.unreported = None;
+        self.status.fraction_lost.store(reception.fraction_lost.into(), Relaxed);
+        if let Some(round_trip) = reception.round_trip {
+            self.status.round_trip_ns.store(round_trip.as_nanos().max(1) as u64, Relaxed);
+        }
+        trace!(?reception, "receiver report");
+    }
+
+    pub(super) fn rtcp_error(&mut self, error: &io::Error) -> Result<(), Broken> {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => self.note_refused(1),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+            kind => {
+                warn!(%error, to = %self.sockets.rtcp_address(), "RTCP of a leg");
+                Err(Broken::Socket(kind))
+            }
+        }
+    }
+
+    fn note_refused(&mut self, count: u32) -> Result<(), Broken> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.config.metrics.sends_refused.inc_by(count.into());
+        let now = Instant::now();
+        if now.duration_since(self.refused_at) > REFUSED_MEMORY {
+            self.refused = 0;
+        }
+        self.refused_at = now;
+        self.refused += count;
+        if self.refused >= MAX_REFUSED { Err(Broken::Refused) } else { Ok(()) }
+    }
+
+    pub(super) fn say_bye(&self) {
+        let _ = self.sockets.send_rtcp(&self.reports.bye(&self.announced.tracks));
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.config.metrics.pacer_bytes.dec_by(self.queued_bytes);
+    }
+}
