@@ -1,5 +1,5 @@
 //! The ring of one stream: access units ready to be written, shared by all its readers (docs/architecture.md). One producer;
-//! a reader is a cursor, never a queue. Bounded in bytes and in media time.
+//! a reader is a cursor, never a queue. Bounded in bytes and in time, by when what it holds came.
 //!
 //! Bounds: `ring.max_bytes` of packets always holds, but for the newest access unit, which is kept whatever its size. The
 //! framed copies (made only where several read by TCP) at the most double it. `ring.max_duration` spares the newest

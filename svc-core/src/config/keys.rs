@@ -228,7 +228,7 @@ pub const KEYS: &[Key] = &[
     key!(
         ring.max_duration,
         Rule::Time(span(500, Duration::from_secs(600))),
-        "What one stream keeps for its readers, in media time"
+        "What one stream keeps for its readers, by when it came"
     ),
     key!(rtsp.listen, Rule::Listen, "RTSP"),
     key!(
