@@ -66,7 +66,7 @@ impl Publisher {
             Self::Rtmpsink => format!("location={url} live=1"),
             Self::Ffmpeg | Self::Rtmp2sink => format!("location={url}"),
         };
-        let mut command = Command::new("gst-launch-1.0");
+        let mut command = gst_launch();
         command.args(["-q", "filesrc"]).arg(format!("location={}", clip.display()));
         command.args(["!", "flvdemux", "name=d", "flvmux", "name=m", "streamable=true", "!"]);
         command.args(sink).arg(location);
@@ -93,6 +93,13 @@ fn ffmpeg_publishes(clip: &Path, url: &str) -> Running {
     let mut command = ffmpeg();
     command.args(["-re", "-i"]).arg(clip).args(["-c", "copy", "-f", "flv", url]);
     Running::start(command)
+}
+
+/// GStreamer's `gst-launch-1.0`, which ends when it crashes: its own handler would wait for a debugger for ever.
+pub fn gst_launch() -> Command {
+    let mut command = Command::new("gst-launch-1.0");
+    command.arg("--no-fault");
+    command
 }
 
 /// Debian's `ffmpeg`, which prints errors only.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::{
-    clients::{Publisher, Running, Transport, ffmpeg, rtsp_input, run},
+    clients::{Publisher, Running, Transport, ffmpeg, gst_launch, rtsp_input, run},
     clips::clip,
     control::{streams, until_live},
     eventually,
@@ -40,7 +40,7 @@ async fn metrics(gateway: &Gateway) -> String {
 
 /// Plays both tracks by GStreamer.
 fn gstreamer(transport: Transport, url: &str) -> Running {
-    let mut command = Command::new("gst-launch-1.0");
+    let mut command = gst_launch();
     command.args(["-q", "rtspsrc", "name=s"]).arg(format!("location={url}"));
     command.arg(format!("protocols={}", transport.name()));
     for branch in ["rtph264depay", "rtpmp4gdepay"] {
@@ -129,7 +129,7 @@ async fn what_gstreamer_loses_is_told() {
     let (gateway, _publisher) = published().await;
     let url = gateway.rtsp_url("cam");
     let (mut connection, [rtp, rtcp], to) = set_up(&url).await;
-    let mut command = Command::new("gst-launch-1.0");
+    let mut command = gst_launch();
     command.args(["-q", "rtpbin", "name=b", "udpsrc", "address=127.0.0.1"]);
     command.arg(format!("port={rtp}")).arg("caps=application/x-rtp,media=(string)video,payload=(int)96,clock-rate=(int)90000,encoding-name=(string)H264");
     command.args(["!", "identity", &format!("drop-probability={LOSS}"), "!", "b.recv_rtp_sink_0"]);

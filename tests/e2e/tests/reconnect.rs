@@ -1,7 +1,7 @@
 //! A publisher that drops and comes back under its readers, who go on in the same sessions.
 
 use e2e::{
-    clients::{Publisher, Running, Transport, ffmpeg, rtsp_input},
+    clients::{Publisher, Running, Transport, ffmpeg, gst_launch, rtsp_input},
     clips::clip,
     control::{streams, until_live},
     eventually,
@@ -21,7 +21,7 @@ fn players(url: &str) -> Vec<Running> {
         let mut decode = ffmpeg();
         decode.args(rtsp_input(transport, url)).args(["-f", "null", "-"]);
         commands.push(decode);
-        let mut gst = Command::new("gst-launch-1.0");
+        let mut gst = gst_launch();
         gst.args(["-q", "rtspsrc", "name=s", "latency=100", "timeout=0"]);
         gst.arg(format!("location={url}")).arg(format!("protocols={}", transport.name()));
         gst.args(["s.", "!", "rtph264depay", "!", "h264parse", "!", "avdec_h264", "!"]);

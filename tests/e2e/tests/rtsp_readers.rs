@@ -3,7 +3,7 @@
 
 use bytes::{Buf as _, BytesMut};
 use e2e::{
-    clients::{Publisher, Running, ffmpeg, run},
+    clients::{Publisher, Running, ffmpeg, gst_launch, run},
     clips::{clip, place},
     control::{streams, until_live},
     eventually,
@@ -57,7 +57,7 @@ async fn ffmpeg_reads_through_http_bit_for_bit() {
 async fn gstreamer_plays_through_http() {
     let (gateway, _publisher) = published(Setup::both()).await;
     let url = gateway.rtsp_url("cam").replace("rtsp://", "rtsph://");
-    let mut command = Command::new("gst-launch-1.0");
+    let mut command = gst_launch();
     command.args(["-q", "rtspsrc", "name=s", "latency=200"]).arg(format!("location={url}"));
     for branch in ["rtph264depay ! h264parse ! avdec_h264", "rtpmp4gdepay ! aacparse ! avdec_aac"] {
         let branch = format!("s. ! queue ! {branch} ! fakesink sync=false num-buffers=50");
@@ -174,7 +174,7 @@ async fn the_only_reader_of_a_host_is_known_by_what_it_reports_to_its_group() {
     let mut reader = island.on("ffmpeg");
     reader.args(["-v", "error", "-nostdin", "-rtsp_transport", "udp_multicast", "-i", &url]);
     reader.args(["-f", "null", "-"]);
-    let mut player = island.on("gst-launch-1.0");
+    let mut player = island.moved(&gst_launch());
     player.args(["-q", "rtspsrc", "name=s", "protocols=udp-mcast", &format!("location={url}")]);
     player.args(["s.", "!", "rtph264depay", "!", "fakesink"]);
     let mut before = 0;
@@ -198,7 +198,7 @@ async fn ffmpeg_and_gstreamer_play_by_multicast() {
     let mut reader = island.on("ffmpeg");
     reader.args(["-v", "error", "-nostdin", "-rtsp_transport", "udp_multicast", "-i"]);
     reader.args([&format!("{url}?wait=60s"), "-t", "4", "-f", "null", "-"]);
-    let mut player = island.on("gst-launch-1.0");
+    let mut player = island.moved(&gst_launch());
     player.args(["-q", "rtspsrc", "name=s", "latency=200", "protocols=udp-mcast"]);
     player.arg(format!("location={url}?wait=60s"));
     for branch in ["rtph264depay ! h264parse ! avdec_h264", "rtpmp4gdepay ! aacparse ! avdec_aac"] {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use e2e::{
-    clients::{Running, Transport, ffmpeg},
+    clients::{Running, Transport, ffmpeg, gst_launch},
     clips::{Units, clip, place},
     control::{streams, until_live},
     eventually,
@@ -163,7 +163,7 @@ fn time_code(unit: &AccessUnit) -> Option<f64> {
 }
 
 fn gstreamer_publishes(url: &str) -> Running {
-    let mut command = Command::new("gst-launch-1.0");
+    let mut command = gst_launch();
     command.args(["-q", "videotestsrc", "is-live=true", "!"]);
     command.args(["video/x-raw,format=I420,width=320,height=180,framerate=30/1", "!"]);
     command.args(["timecodestamper", "source=rtc", "!"]);

@@ -1,9 +1,10 @@
 //! GStreamer's `rtspsrc`: each track is decoded, until each sink has had its number of buffers.
 
-use tokio::process::Command;
-
 use super::{Cell, Via};
-use crate::{clients::Running, interop::Outcome};
+use crate::{
+    clients::{Running, gst_launch},
+    interop::Outcome,
+};
 
 /// What is known of the end: its times follow the arrival of packets, of which those of the first GOP come at once, and others late
 /// where the machine is busy.
@@ -12,7 +13,7 @@ fn least(seconds: u32) -> f64 {
 }
 
 pub(super) async fn read(cell: &Cell<'_>) -> Outcome {
-    let mut command = Command::new("gst-launch-1.0");
+    let mut command = gst_launch();
     // Errors of all elements, those of FFmpeg's decoders among them.
     command.env("GST_DEBUG", "1").env("GST_DEBUG_NO_COLOR", "1");
     command.args(["-v", "rtspsrc", "name=s", "latency=200"]);
