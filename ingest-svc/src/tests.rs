@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod clock;
+mod held_back;
 mod late_track;
 mod odd;
 mod offline;

@@ -115,7 +115,7 @@ impl Leg {
         units.iter().map(|unit| u32::from(!self.send(unit, unit.keyframe))).sum()
     }
 
-    /// Waits until what is sent at once beside the publisher's pace, such as a kept GOP, is not too much for the leg.
+    /// Waits until what waits to be sent on the leg is not too much. Cancel safe.
     pub(crate) async fn room(&self) {
         if let Some(carrier) = &self.carrier {
             carrier.room().await;

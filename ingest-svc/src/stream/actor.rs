@@ -171,7 +171,7 @@ impl Actor {
                         self.relay.begin_leg(leg, carrier);
                     }
                 }
-                received = receive(&mut self.publisher, &mut batch), if self.replay.is_empty() => {
+                received = receive(&mut self.publisher, &self.leg, &mut batch), if self.replay.is_empty() => {
                     self.received(&mut batch);
                     if let Err(gone) = received {
                         self.publisher_gone(&gone).await;
@@ -183,7 +183,7 @@ impl Actor {
                         self.standby_gone(&gone);
                     }
                 }
-                () = room(&self.leg), if !self.replay.is_empty() => self.replay_some(),
+                () = replay_room(&self.leg), if !self.replay.is_empty() => self.replay_some(),
             }
         };
         if stopped.is_some() {
@@ -332,19 +332,24 @@ impl Actor {
     }
 }
 
-/// The next media of the publisher, if there is one. Cancel safe.
+/// The next media of the publisher, if there is one, once the leg has room for it: what comes faster than it can be sent on is held
+/// back by the publisher's TCP connection, and not kept here. Cancel safe.
 async fn receive(
     publisher: &mut Option<Publisher>,
+    leg: &Option<Leg>,
     batch: &mut Vec<MediaMessage>,
 ) -> Result<(), PublisherGone> {
-    match publisher {
-        Some(publisher) => publisher.receive(batch).await,
-        None => std::future::pending().await,
+    let Some(publisher) = publisher else { return std::future::pending().await };
+    if let Some(leg) = leg {
+        leg.room().await;
     }
+    publisher.receive(batch).await
 }
 
-/// Waits until the leg takes some more access units, if there is one.
-async fn room(leg: &Option<Leg>) {
+/// Waits until the leg, if there is one, takes some more of what was kept of a publisher.
+async fn replay_room(leg: &Option<Leg>) {
+    // Who hands over much sends it, too; a node may run on the same thread.
+    tokio::task::yield_now().await;
     if let Some(leg) = leg {
         leg.room().await;
     }
