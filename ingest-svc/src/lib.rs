@@ -2,6 +2,7 @@
 
 mod control;
 mod http;
+mod input;
 mod leg;
 mod metrics;
 mod publisher;

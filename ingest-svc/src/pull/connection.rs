@@ -6,7 +6,7 @@
 use std::{
     future::poll_fn,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, SystemTime},
@@ -16,11 +16,11 @@ use bytes::{Buf, BytesMut};
 use media::rtmp::{
     ClientConfig, ClientEvent, ClientSession, MediaMessage, MediaMessageKind, RtmpUrl,
 };
-use svc_core::config::RtmpConfig;
+use svc_core::{alarm::Alarm, config::RtmpConfig};
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncWrite, AsyncWriteExt},
     sync::mpsc,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 use tracing::info;
 
@@ -28,11 +28,8 @@ use super::{
     Failure,
     connect::{Connect, Socket},
 };
+use crate::input::Input;
 
-/// What one read may bring: some 50 ms of a 10 Mbit/s stream. Media is sliced out of it.
-const READ_BUFFER_BYTES: usize = 64 << 10;
-/// A new buffer is taken when less room than this is left in the old one.
-const MIN_READ_BYTES: usize = 16 << 10;
 /// What may wait to be sent: answers are some ten bytes each, so this is a server that pings thousands of times without reading.
 const MAX_OUTGOING_BYTES: usize = 64 << 10;
 /// How long a last word may take to be sent.
@@ -54,7 +51,7 @@ pub(super) const MAX_TOLD: usize = 2;
 pub(crate) struct PulledConnection {
     socket: Box<dyn Socket>,
     session: ClientSession,
-    input: BytesMut,
+    input: Input,
     outgoing: BytesMut,
     /// Written to the socket, which may hold it back until it is flushed.
     unflushed: bool,
@@ -63,6 +60,7 @@ pub(crate) struct PulledConnection {
     /// How long it may send no media.
     patience: Duration,
     media_at: Instant,
+    silent: Alarm,
     connected_at: SystemTime,
     started: Instant,
     bytes_received: u64,
@@ -115,13 +113,14 @@ impl PulledConnection {
         Self {
             socket,
             session: ClientSession::new(client, RtmpUrl::clone(&url)),
-            input: BytesMut::new(),
+            input: Input::default(),
             outgoing: BytesMut::new(),
             unflushed: false,
             url,
             peer,
             patience: config.idle_timeout,
             media_at: now,
+            silent: Alarm::default(),
             connected_at: SystemTime::now(),
             started: now,
             bytes_received: 0,
@@ -248,7 +247,7 @@ impl PulledConnection {
 
     /// Runs the session over what has come.
     fn process(&mut self) {
-        let result = self.session.handle_input(&mut self.input);
+        let result = self.input.take(|input| self.session.handle_input(input));
         self.take_output();
         if let Err(error) = result {
             self.ended(error.into());
@@ -266,14 +265,7 @@ impl PulledConnection {
 
     /// Sends what is to be sent, until something has come. Cancel safe.
     async fn exchange(&mut self) -> Result<(), Failure> {
-        if self.input.capacity() - self.input.len() < MIN_READ_BYTES {
-            self.input.reserve(READ_BUFFER_BYTES);
-        }
-        let (until, patience) = (self.media_at + self.patience, self.patience);
-        match timeout_at(until, poll_fn(|cx| self.poll_exchange(cx))).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::Silent(patience)),
-        }
+        poll_fn(|context| self.poll_exchange(context)).await
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
@@ -291,19 +283,23 @@ impl PulledConnection {
         if self.unflushed && Pin::new(&mut self.socket).poll_flush(cx).is_ready() {
             self.unflushed = false;
         }
-        // All that this future holds is in the arguments, so that a new one goes on where the last one was left.
-        let read = pin!(self.socket.read_buf(&mut self.input));
-        match std::task::ready!(read.poll(cx)) {
-            Ok(0) => {
+        match self.input.poll_read(cx, &mut self.socket) {
+            Poll::Ready(Ok(0)) => {
                 let text = "the remote closed the connection".to_owned();
                 Poll::Ready(Err(Failure::Ended(text)))
             }
-            Ok(read) => {
+            Poll::Ready(Ok(read)) => {
                 self.bytes_received += read as u64;
                 Poll::Ready(Ok(()))
             }
-            Err(error) => Poll::Ready(Err(Failure::broken(&error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Failure::broken(&error))),
+            Poll::Pending => self.poll_silence(cx),
         }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.silent.set(Some((self.media_at + self.patience).into_std()));
+        self.silent.poll(cx).map(|()| Err(Failure::Silent(self.patience)))
     }
 }
 

@@ -23,15 +23,10 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
-use tokio_util::io::poll_read_buf;
 use tracing::info;
 
-use crate::pull::Failure;
+use crate::{input::Input, pull::Failure};
 
-/// What one read may bring: some 50 ms of a 10 Mbit/s stream. Media is sliced out of it.
-const READ_BUFFER_BYTES: usize = 64 << 10;
-/// A new buffer is taken when less room than this is left in the old one.
-const MIN_READ_BYTES: usize = 16 << 10;
 /// What may wait to be sent: answers are some hundred bytes each, so this is a peer that asks (or
 /// pings) a few hundred times without reading once.
 const MAX_OUTGOING_BYTES: usize = 64 << 10;
@@ -39,6 +34,8 @@ const MAX_OUTGOING_BYTES: usize = 64 << 10;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a peer may still send after our last word before it is cut.
 const MAX_DISCARDED_BYTES: usize = 4 << 20;
+/// It is read in pieces of this size.
+const DISCARDED_AT_ONCE: usize = 16 << 10;
 
 /// Why a publisher went away.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -154,7 +151,7 @@ impl PublisherConnection {
 pub(super) struct Connection {
     socket: TcpStream,
     session: ServerSession,
-    input: BytesMut,
+    input: Input,
     outgoing: BytesMut,
     peer: SocketAddr,
     idle_timeout: Duration,
@@ -194,7 +191,7 @@ impl Connection {
         Self {
             socket,
             session,
-            input: BytesMut::new(),
+            input: Input::default(),
             outgoing: BytesMut::new(),
             peer,
             idle_timeout: config.idle_timeout,
@@ -238,7 +235,7 @@ impl Connection {
 
     /// Runs the session over what has come.
     fn process(&mut self) {
-        let result = self.session.handle_input(&mut self.input);
+        let result = self.input.take(|input| self.session.handle_input(input));
         self.take_output();
         if let Err(e) = result {
             self.gone.get_or_insert(e.into());
@@ -276,14 +273,8 @@ impl Connection {
         }
     }
 
-    /// Not by `try_read`: a read that does not fill the buffer has emptied the socket, and only this one takes it so, instead of trying
-    /// once more.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublisherGone>> {
-        if self.input.capacity() - self.input.len() < MIN_READ_BYTES {
-            self.input.reserve(READ_BUFFER_BYTES);
-        }
-        let read = poll_read_buf(Pin::new(&mut self.socket), context, &mut self.input);
-        Poll::Ready(match ready!(read) {
+        Poll::Ready(match ready!(self.input.poll_read(context, &mut self.socket)) {
             Ok(0) => Err(PublisherGone::Ended),
             Ok(n) => {
                 self.bytes_received += n as u64;
@@ -314,11 +305,9 @@ impl Connection {
         let last_words = async {
             self.socket.write_all_buf(&mut self.outgoing).await?;
             self.socket.shutdown().await?;
-            let mut discarded = 0;
+            let (mut discarded, mut buffer) = (0, vec![0; DISCARDED_AT_ONCE]);
             while discarded < MAX_DISCARDED_BYTES {
-                self.input.clear();
-                self.input.reserve(MIN_READ_BYTES);
-                match self.socket.read_buf(&mut self.input).await? {
+                match self.socket.read(&mut buffer).await? {
                     0 => break,
                     n => discarded += n,
                 }
