@@ -1,6 +1,6 @@
 //! Packets in order to access units.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{cell::RefCell, collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -8,8 +8,14 @@ use smallvec::SmallVec;
 use super::{Header, Ordered, PacketBatch, inspect, inspect::marker_ends_unit};
 use crate::codec::{Codec, MediaKind};
 
-/// What is kept of the buffer from one access unit to the next: most pictures are below it.
-const KEPT_BYTES: usize = 64 << 10;
+/// What a thread keeps of its buffer: most pictures are below it.
+const KEPT_BYTES: usize = 256 << 10;
+
+thread_local! {
+    /// Where access units are gathered, one after the other: most come in one piece. It need not grow each time, and what was written last is in
+    /// the processor's cache. A whole access unit is taken out of it as large as it is.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Gathers packets in order into access units: ends one where its payload format says so or the timestamp changes. Bounded by
 /// `max_bytes` per access unit; what exceeds it is dropped whole.
@@ -17,8 +23,7 @@ pub struct AccessUnitAssembler {
     codec: Codec,
     max_bytes: usize,
     open: Option<Open>,
-    /// The packets of the open access unit. The buffer is kept, so that it need not grow each time, and a whole access unit is taken out
-    /// of it as large as it is.
+    /// The packets of the open access unit.
     data: Vec<u8>,
     ready: VecDeque<AssembledAccessUnit>,
     /// Packets are missing before the next one.
@@ -98,6 +103,9 @@ impl AccessUnitAssembler {
             self.close();
         }
         let (codec, max_bytes, gap) = (self.codec, self.max_bytes, std::mem::take(&mut self.gap));
+        if self.open.is_none() {
+            self.data = BUFFER.take();
+        }
         let open = self.open.get_or_insert_with(|| Open {
             sizes: SmallVec::new(),
             timestamp,
@@ -130,9 +138,11 @@ impl AccessUnitAssembler {
 
     fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let data = Bytes::copy_from_slice(&self.data);
-        self.data.clear();
-        self.data.shrink_to(KEPT_BYTES);
+        let mut buffer = std::mem::take(&mut self.data);
+        let data = Bytes::copy_from_slice(&buffer);
+        buffer.clear();
+        buffer.shrink_to(KEPT_BYTES);
+        BUFFER.set(buffer);
         if open.oversized {
             self.oversized = self.oversized.wrapping_add(1);
             return;
