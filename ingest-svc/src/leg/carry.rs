@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::Span;
 
-use self::carried::{Carried, MAX_UNREPORTED};
+use self::carried::{Carried, MAX_UNREPORTED, Waits};
 use super::{Announced, LegConfig, control::Established, socket::LegSockets};
 use crate::stream::Unit;
 
@@ -119,15 +119,15 @@ impl Carrier {
         report_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         report_ticks.reset();
         loop {
-            let (pace_at, blocked) = match self.lock().flush_on() {
+            let waits = match self.lock().flush_on() {
                 Ok(waits) => waits,
                 Err(broken) => return broken,
             };
             self.room.notify_waiters();
             let done = tokio::select! {
                 () = self.left.notified() => Ok(()),
-                () = pause(pace_at.unwrap_or_else(Instant::now)), if pace_at.is_some() => Ok(()),
-                () = self.sockets.writable(), if blocked => {
+                () = pause(waits) => Ok(()),
+                () = self.sockets.writable(), if waits.blocked => {
                     self.lock().blocked = false;
                     Ok(())
                 }
@@ -168,13 +168,15 @@ impl Carrier {
     }
 }
 
-/// Waits. Timers of the runtime have steps of a ms and come up to two late; what is in a hurry is not left to them. Cancel safe.
-async fn pause(until: Instant) {
+/// Waits until some more may go out. Timers of the runtime have steps of a ms and come up to two late; what is in a hurry is not left to
+/// them. Cancel safe.
+async fn pause(waits: Waits) {
+    let Some(until) = waits.pace_at else { return std::future::pending().await };
     let wait = until.saturating_duration_since(Instant::now());
     if wait.is_zero() {
         return tokio::task::yield_now().await;
     }
-    if wait < MIN_TIMER {
+    if waits.is_hurried && wait < MIN_TIMER {
         // It sleeps on one of the runtime's own threads, which are there for that.
         let slept = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
         if slept.is_ok() {

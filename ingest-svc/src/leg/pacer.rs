@@ -96,6 +96,11 @@ impl Pacer {
         Some(self.pace.when(next.run.packets.into()).unwrap_or(now))
     }
 
+    /// Whether what waits goes out at more than a burst each ms.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.queue.front().is_some_and(|next| next.rate as usize > self.burst)
+    }
+
     /// Bytes that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
@@ -141,6 +146,7 @@ mod tests {
         let mut pacer = Pacer::new(32);
         let t = Instant::now();
         pacer.push(Video, &batch(300, 1200), 64).unwrap();
+        assert!(!pacer.is_hurried());
         assert_eq!(drain(&mut pacer, t), [32, 32]);
         assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 2), [32, 32]);
         assert_eq!(drain(&mut pacer, t + PACE_PERIOD * 12), [32, 32]);
@@ -156,6 +162,7 @@ mod tests {
         pacer.push(Video, &batch(1280, 1200), 64).unwrap();
         pacer.push(Video, &batch(320, 1200), 64).unwrap();
         let sent = |pacer: &mut Pacer, at| drain(pacer, at).into_iter().map(u32::from).sum::<u32>();
+        assert!(pacer.is_hurried());
         let mut by_ms = vec![];
         for step in 0..60 {
             let half = sent(&mut pacer, t + PACE_PERIOD / 2 * (2 * step));

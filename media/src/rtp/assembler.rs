@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::{Header, Ordered, PacketBatch, inspect, inspect::marker_ends_unit};
 use crate::codec::{Codec, MediaKind};
 
-/// What a thread keeps of its buffer: most pictures are below it.
-const KEPT_BYTES: usize = 256 << 10;
+/// What a thread keeps of its buffer: of the largest pictures, memory that was never touched would cost more than all the rest.
+const KEPT_BYTES: usize = 4 << 20;
 
 thread_local! {
     /// Where access units are gathered, one after the other: most come in one piece. It need not grow each time, and what was written last is in

@@ -37,6 +37,17 @@ const SEND_BUDGET: usize = 64;
 /// Access units of a track that the node does not know of yet: 2 s of 60 pictures and 47 audio frames a second.
 const MAX_EARLY: usize = 256;
 
+/// What the rest of what is to be sent waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Waits {
+    /// When some of it may go out.
+    pub(super) pace_at: Option<Instant>,
+    /// That must not be late.
+    pub(super) is_hurried: bool,
+    /// The socket is full.
+    pub(super) blocked: bool,
+}
+
 /// See the module.
 pub(super) struct Carried {
     config: Arc<LegConfig>,
@@ -109,11 +120,15 @@ impl Carried {
         }
     }
 
-    /// [`Self::flush`] for the leg's task: when to come back, and whether the socket is full.
-    pub(super) fn flush_on(&mut self) -> Result<(Option<Instant>, bool), Broken> {
+    /// [`Self::flush`] for the leg's task: what it is to wait for.
+    pub(super) fn flush_on(&mut self) -> Result<Waits, Broken> {
         match self.broken.take() {
             Some(broken) => Err(broken),
-            None => self.flush().map(|pace_at| (pace_at, self.blocked)),
+            None => self.flush().map(|pace_at| Waits {
+                pace_at,
+                is_hurried: self.pacer.is_hurried(),
+                blocked: self.blocked,
+            }),
         }
     }
 
