@@ -94,6 +94,11 @@ async fn every_reader_plays_every_codec_that_it_knows_by_multicast() {
                 let (via, seconds) = (Via::Multicast, interop::seconds());
                 let cell = Cell { reader, via, published, url, seconds, island: Some(island) };
                 let outcome = cell.run().await;
+                if outcome.is_err() {
+                    let log = gateway.log();
+                    let told = log.lines().filter(|line| line.contains(&key));
+                    println!("{}", told.collect::<Vec<_>>().join("\n"));
+                }
                 publisher.kill().await;
                 outcome
             });
