@@ -17,7 +17,7 @@ const SLEW_PER_MILLION: i64 = 200;
 const STEP_NANOS: i64 = 500_000_000;
 /// A clock that differs from ours by more is not right, and readers could not be told of it: in a Sender Report 2^31 ticks of RTP time are
 /// the furthest, which are 6.2 hours at 96 kHz.
-const FAR_NANOS: i64 = 6 * 3600 * 1_000_000_000;
+pub const FAR_NANOS: i64 = 6 * 3600 * 1_000_000_000;
 /// Arrivals say no more exactly when something was published: encoders begin with a burst of half a second, or with what they have held
 /// while they connected. Readers take their presentation times from the line, so that it is left alone within.
 const SLACK_NANOS: i64 = 1_000_000_000;

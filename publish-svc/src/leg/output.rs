@@ -12,6 +12,7 @@ use media::{
     rtcp::ClockMapping,
     rtp::{AssembledAccessUnit, Rewriter},
     sdp::{SessionDescription, TrackDescription},
+    wall_time::FAR_NANOS,
 };
 
 use crate::{ring::RingUnit, stream::ReaderDescription};
@@ -63,6 +64,8 @@ pub(crate) struct Resume {
     pub(crate) at: Instant,
     /// Its wall-clock time as its sender (or, without Sender Reports, its arrival) tells.
     pub(crate) ntp: NtpTime,
+    /// The same as its arrival tells.
+    pub(crate) arrived: NtpTime,
 }
 
 impl StreamOutput {
@@ -180,8 +183,12 @@ impl TrackOutput {
     }
 
     /// The shift for a leg whose first access unit is this one: it lies as much later as it came later, and never before what was output.
+    /// Of a first leg the sender's clock is taken as it is, unless it is hours off (a camera that was never told the time): then it is put on ours.
     pub(crate) fn shift_to_resume(&self, resume: &Resume) -> i64 {
-        let (Some(last), Some(clock)) = (self.last, self.clock) else { return 0 };
+        let (Some(last), Some(clock)) = (self.last, self.clock) else {
+            let off = resume.arrived.nanos_since(resume.ntp);
+            return if off.abs() > FAR_NANOS { off } else { 0 };
+        };
         let passed = nanos(resume.at.saturating_duration_since(last.at).as_nanos());
         let expected = clock.ntp_at(last.timestamp).offset_by_nanos(passed);
         let shift = as_one_clock(expected.nanos_since(resume.ntp));

@@ -13,6 +13,7 @@ impl Intake {
     pub(super) fn begin_timeline(&mut self, track: usize, unit: &AssembledAccessUnit, now: Now) {
         let output = &mut self.output.tracks[track];
         let report = self.inputs[track].report.map(|(report, _)| report);
+        let arrived = now.ntp_of(unit.received_at);
         let ntp = match report {
             Some(report) => ClockMapping {
                 ntp: report.ntp,
@@ -20,9 +21,9 @@ impl Intake {
                 clock_rate: output.clock_rate(),
             }
             .ntp_at(unit.timestamp),
-            None => now.ntp_of(unit.received_at),
+            None => arrived,
         };
-        let resume = Resume { timestamp: unit.timestamp, at: unit.received_at, ntp };
+        let resume = Resume { timestamp: unit.timestamp, at: unit.received_at, ntp, arrived };
         let shift = match (report, self.shift) {
             (Some(_), Some(shift)) => shift,
             (Some(_), None) => *self.shift.insert(output.shift_to_resume(&resume)),

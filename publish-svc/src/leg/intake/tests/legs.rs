@@ -245,3 +245,30 @@ fn a_leg_goes_on_without_a_trace_when_a_track_comes_late() {
     assert!((0..9).all(|at| gap_ms(&video, at * 40) == 40));
     assert_in_step(&mut bench, [video.last().unwrap(), audio.last().unwrap()]);
 }
+
+#[test]
+fn a_first_clock_that_is_hours_off_is_put_on_ours_and_its_tracks_stay_together() {
+    const HOUR: u64 = 3600;
+    for (hours, is_taken) in [(5, true), (7, false), (24 * 49, false)] {
+        let ahead = Duration::from_secs(hours * HOUR);
+        let mut source = source(1, ahead);
+        let mut bench = Bench::new(&source);
+        // The reports come first, so that nothing is known but them.
+        for track in [Track::Video, Track::Audio] {
+            let report = source.report(track, 1000);
+            bench.rtcp(1000, &report);
+        }
+        bench.rtp(1010, source.keyframe(1000));
+        bench.rtp(1010, source.sound(1000));
+        let [video, audio] = [bench.units.remove(0), bench.units.remove(0)];
+        let expected = if is_taken { ntp(1000, ahead) } else { ntp(1010, Duration::ZERO) };
+        for unit in [&video, &audio] {
+            let off = bench.wall(unit).nanos_since(expected);
+            assert!(off.abs() < 50_000, "{hours} hours: {off} ns");
+        }
+        // Later reports of the same clock move nothing.
+        let report = source.report(Track::Video, 2000);
+        bench.rtcp(2000, &report);
+        assert!(bench.wall(&video).nanos_since(expected).abs() < 50_000, "{hours} hours");
+    }
+}
