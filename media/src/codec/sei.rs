@@ -239,7 +239,9 @@ fn clock_timestamp(bits: &mut BitReader<'_>, n_frames_bits: usize) -> Option<(u3
     bits.skip(2)?;
     let n_frames = bits.read(n_frames_bits)?;
     let mut field = |count| if full || bits.flag()? { bits.read(count) } else { None };
-    let (seconds, minutes, hours) = (field(6)?, field(6)?, field(5)?);
+    let (seconds, minutes) = (field(6)?, field(6)?);
+    // GStreamer leaves out an hour that is 0. Which it is makes no difference: zones differ by quarters of it.
+    let hours = if full || bits.flag()? { bits.read(5)? } else { 0 };
     (seconds < 60 && minutes < 60 && hours < 24)
         .then_some(((hours * 60 + minutes) * 60 + seconds, n_frames))
 }

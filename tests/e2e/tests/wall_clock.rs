@@ -146,9 +146,9 @@ async fn rfc_3339(since_1970: Duration) -> String {
 }
 
 /// Seconds of the day by the time code in GStreamer's picture timing, of 30 pictures a second. With this pipeline 33 bits are in front of
-/// it, as ffmpeg's `trace_headers` shows.
+/// it, as ffmpeg's `trace_headers` shows; where the hour is 0 it is left out, and there is a flag before each field.
 fn time_code(unit: &AccessUnit) -> Option<f64> {
-    let nal = unit.parts.iter().find(|nal| nal.starts_with(&[6, 1, 8]))?;
+    let nal = unit.parts.iter().find(|nal| matches!(nal[..], [6, 1, 7 | 8, ..]))?;
     let mut payload = Vec::new();
     for &byte in &nal[3..] {
         if byte != 3 || !payload.ends_with(&[0, 0]) {
@@ -157,9 +157,13 @@ fn time_code(unit: &AccessUnit) -> Option<f64> {
     }
     let bits = u64::from_be_bytes(*payload.first_chunk()?);
     let field = |end: u32, count: u32| (bits >> (64 - end) & ((1 << count) - 1)) as f64;
-    let (pictures, seconds, minutes, hours) =
-        (field(41, 8), field(47, 6), field(53, 6), field(58, 5));
-    Some((hours * 60.0 + minutes) * 60.0 + seconds + pictures / 30.0)
+    let is_full = field(31, 1) == 1.0;
+    let (seconds, minutes, hours) = if is_full {
+        (field(47, 6), field(53, 6), field(58, 5))
+    } else {
+        (field(48, 6), field(55, 6), 0.0)
+    };
+    Some((hours * 60.0 + minutes) * 60.0 + seconds + field(41, 8) / 30.0)
 }
 
 fn gstreamer_publishes(url: &str) -> Running {
