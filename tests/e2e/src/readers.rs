@@ -9,7 +9,11 @@ mod retina;
 
 use std::panic::AssertUnwindSafe;
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream,
+};
 use tokio::process::Command;
 
 use crate::{
@@ -18,7 +22,7 @@ use crate::{
     frames::{self, Frame, Frames},
     interop::{self, Outcome},
     island::Island,
-    programmes::{NEWEST, Programme},
+    programmes::{NEWEST, PROGRAMMES, Programme},
     tags,
 };
 
@@ -224,6 +228,11 @@ pub struct Cell<'a> {
 }
 
 impl Published {
+    /// All programmes, as [`Self::looped`].
+    pub async fn all_looped(seconds: u32) -> Vec<Self> {
+        join_all(PROGRAMMES.map(|programme| Self::looped(programme, seconds))).await
+    }
+
     /// A programme that the newest ffmpeg publishes again and again, for so many seconds.
     pub async fn looped(programme: Programme, seconds: u32) -> Self {
         let clip = clip(programme.clip);

@@ -2,42 +2,32 @@
 //! for `scripts/test`; `scripts/interop` has it read a minute of each (`INTEROP_SECONDS`).
 //!
 //! Where a reader hands out the access units, they are compared with those of the clip bit for bit; where it only plays, it has to
-//! decode each track that it knows.
+//! decode each track that it knows. By multicast: `readers_multicast.rs`.
 
 use std::collections::BTreeSet;
 
 use e2e::{
-    clients::{Running, newest_publishes, newest_publishing},
+    clients::newest_publishes,
     clips::{Units, clip},
     control::until_live,
     frames::{self, Frames},
     interop::{self, record_lack},
-    island::Island,
     process::Setup,
     programmes::{LEGACY, NEWEST, PROGRAMMES},
     readers::{Cell, Published, READERS, Via, run_all},
     tags, websocket,
 };
-use futures_util::future::{join_all, ready};
+use futures_util::future::ready;
 
 /// Readers at one time: to start one takes more of a machine than to read a minute.
 fn at_once() -> usize {
     if interop::is_long() { 20 } else { 6 }
 }
 
-/// The same by multicast, of which each has a publisher of its own.
-fn at_once_by_multicast() -> usize {
-    if interop::is_long() { 8 } else { 4 }
-}
-
-async fn programmes() -> Vec<Published> {
-    join_all(PROGRAMMES.map(|programme| Published::looped(programme, interop::seconds()))).await
-}
-
 #[tokio::test]
 async fn every_reader_plays_every_codec_over_every_transport_that_it_knows() {
     let gateway = Setup::both().start().await;
-    let published = programmes().await;
+    let published = Published::all_looped(interop::seconds()).await;
     let mut publishers = Vec::new();
     for Published { programme, .. } in &published {
         let (clip, url) = (clip(programme.clip), gateway.rtmp_url(programme.clip));
@@ -68,43 +58,6 @@ async fn every_reader_plays_every_codec_over_every_transport_that_it_knows() {
     for publisher in &mut publishers {
         assert!(publisher.runs(), "a publisher ended");
     }
-}
-
-#[tokio::test]
-async fn every_reader_plays_every_codec_that_it_knows_by_multicast() {
-    let island = Island::new().await;
-    let gateway = Setup::both()
-        .with("rtsp-multicast", "239.255.42.0/24")
-        .in_namespace(island.name(), "127.0.0.1")
-        .start()
-        .await;
-    let published = programmes().await;
-    let (gateway, island) = (&gateway, &island);
-    let mut readings = Vec::new();
-    for reader in READERS.iter().filter(|reader| reader.ways.contains(&Via::Multicast)) {
-        for published in reader.programmes(&published) {
-            // A stream for each, as only the first of a group's readers begins with a keyframe.
-            let key = format!("{}-{}", published.programme.clip, readings.len());
-            readings.push(async move {
-                let clip = clip(published.programme.clip);
-                let looped = ["-stream_loop", "-1"];
-                let command = newest_publishing(&clip, &gateway.rtmp_url(&key), &looped, &[]);
-                let publisher = Running::start(island.moved(&command));
-                let url = format!("{}?wait=60s", gateway.rtsp_url(&key));
-                let (via, seconds) = (Via::Multicast, interop::seconds());
-                let cell = Cell { reader, via, published, url, seconds, island: Some(island) };
-                let outcome = cell.run().await;
-                if outcome.is_err() {
-                    let log = gateway.log();
-                    let told = log.lines().filter(|line| line.contains(&key));
-                    println!("{}", told.collect::<Vec<_>>().join("\n"));
-                }
-                publisher.kill().await;
-                outcome
-            });
-        }
-    }
-    run_all(readings, at_once_by_multicast()).await;
 }
 
 #[tokio::test]
