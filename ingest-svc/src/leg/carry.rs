@@ -23,7 +23,7 @@ use crate::stream::Unit;
 
 /// The largest RTCP compound that is read; more than any datagram of Ethernet.
 const RTCP_BUFFER_BYTES: usize = 2048;
-/// The shortest wait that is left to a timer of the runtime. Packets are paced in bursts of a ms, but for access units of 800 KB and more.
+/// The shortest wait of what is in a hurry, access units of 800 KB and more, that is left to a timer of the runtime.
 const MIN_TIMER: Duration = Duration::from_micros(900);
 /// What may wait to be sent before more is taken, from the publisher or of what was kept: 200 ms of 40 Mbit/s. What is over it stays
 /// with the publisher, whose TCP connection holds it back.
@@ -98,7 +98,8 @@ impl Carrier {
 
     /// Waits until what waits to be sent is not too much. Cancel safe.
     pub(crate) async fn room(&self) {
-        while !self.has_room() {
+        loop {
+            // Taken first, so that no word in between is slept through.
             let room = self.room.notified();
             if self.has_room() {
                 return;

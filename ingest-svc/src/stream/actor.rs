@@ -340,9 +340,7 @@ async fn receive(
     batch: &mut Vec<MediaMessage>,
 ) -> Result<(), PublisherGone> {
     let Some(publisher) = publisher else { return std::future::pending().await };
-    if let Some(leg) = leg {
-        leg.room().await;
-    }
+    room(leg).await;
     publisher.receive(batch).await
 }
 
@@ -350,6 +348,11 @@ async fn receive(
 async fn replay_room(leg: &Option<Leg>) {
     // Who hands over much sends it, too; a node may run on the same thread.
     tokio::task::yield_now().await;
+    room(leg).await;
+}
+
+/// Waits until what waits for the leg, if there is one, is not too much.
+async fn room(leg: &Option<Leg>) {
     if let Some(leg) = leg {
         leg.room().await;
     }

@@ -103,17 +103,17 @@ impl AccessUnitAssembler {
             self.close();
         }
         let (codec, max_bytes, gap) = (self.codec, self.max_bytes, std::mem::take(&mut self.gap));
-        if self.open.is_none() {
+        let open = self.open.get_or_insert_with(|| {
             self.data = BUFFER.take();
-        }
-        let open = self.open.get_or_insert_with(|| Open {
-            sizes: SmallVec::new(),
-            timestamp,
-            keyframe: codec.kind() == MediaKind::Audio,
-            damaged: gap,
-            oversized: false,
-            received_at,
-            parameter_sets: SmallVec::new(),
+            Open {
+                sizes: SmallVec::new(),
+                timestamp,
+                keyframe: codec.kind() == MediaKind::Audio,
+                damaged: gap,
+                oversized: false,
+                received_at,
+                parameter_sets: SmallVec::new(),
+            }
         });
         let mut ends = header.marker && marker_ends_unit(codec);
         let size = u16::try_from(packet.len()).unwrap_or(u16::MAX);
