@@ -17,7 +17,7 @@ use registry::{
 use svc_core::{
     config::Config, drain::Shutdown, grpc, http, metrics::Metrics, process_id, tasks::Tasks,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{Instrument, info, warn};
@@ -166,10 +166,11 @@ impl Publish {
             tokio::spawn(serve.instrument(tracing::info_span!("server", port = name)))
         });
         let keeping = tokio::spawn(self.keep_leases);
-        let (registered, _) = tokio::sync::watch::channel(false);
+        let (registered, _) = watch::channel(false);
+        let (_announced, node) = watch::channel(self.node.clone());
         let announcing = tokio::spawn(NodeKeeper::run(
             self.engine.clone(),
-            self.node.clone(),
+            node,
             registered,
             self.stop_keeping.clone(),
         ));
@@ -257,6 +258,7 @@ fn node_info(config: &Config, rtsp_port: u16) -> NodeInfo {
             url => url.trim_end_matches('/').to_owned(),
         },
         grpc_url: config.publish.advertise_grpc_url.clone(),
+        draining: false,
     }
 }
 

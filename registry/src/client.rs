@@ -88,6 +88,7 @@ impl Engine for Client {
             node_id: claim.node_id.unwrap_or_default(),
             owner_grpc_url: claim.owner_grpc_url,
             reassert: claim.reassert.map(lease_to_proto),
+            supersede_epoch: claim.supersede.unwrap_or_default(),
         });
         let response = answer(self.inner.clone().allocate_port(request)).await?;
         grant_from_proto(response.lease, response.node)

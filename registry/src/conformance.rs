@@ -84,6 +84,9 @@ macro_rules! conformance_of {
                     with_no_node_at_all_a_claim_is_refused
                     lookup_tells_the_owner_the_legs_and_their_nodes
                     leases_are_listed_in_the_order_of_stream_and_node
+                    a_claim_that_is_superseded_ends_and_its_stream_goes_on_where_it_was
+                    only_the_epoch_that_is_named_is_superseded
+                    who_was_superseded_has_lost_its_leases_and_cannot_put_them_back
                 }
                 leases {
                     a_lease_that_nobody_renews_ends_by_its_ttl
@@ -104,6 +107,8 @@ macro_rules! conformance_of {
                     a_node_that_takes_itself_out_takes_its_leases_with_it
                     announcing_a_smaller_range_ends_the_leases_outside
                     announcing_another_address_ends_all_leases_on_the_old_one
+                    a_node_that_drains_keeps_its_leases_and_is_granted_no_more
+                    a_stream_on_a_node_that_drains_is_granted_another_beside_it
                 }
                 reassert {
                     a_registry_that_lost_a_lease_puts_it_back_as_it_was
@@ -152,6 +157,7 @@ pub(crate) fn node(id: &str, min: u16, max: u16) -> NodeInfo {
         rtp_port_max: max,
         rtsp_url: format!("rtsp://{id}:8554"),
         grpc_url: format!("http://{id}:50052"),
+        draining: false,
     }
 }
 
@@ -167,6 +173,7 @@ pub(crate) fn claim(stream: &str, owner: &str) -> Claim {
         owner_grpc_url: format!("http://{owner}:50051"),
         node_id: None,
         reassert: None,
+        supersede: None,
     }
 }
 
@@ -178,6 +185,11 @@ fn claim_on(node: &str, stream: &str, owner: &str) -> Claim {
 fn reclaim(lease: &Lease) -> Claim {
     let claim = claim(lease.stream_key.as_str(), &lease.owner_id);
     Claim { reassert: Some(lease.clone()), ..claim }
+}
+
+/// The claim of a stream in place of another owner's of that epoch.
+fn superseding(epoch: u32, stream: &str, owner: &str) -> Claim {
+    Claim { supersede: Some(epoch), ..claim(stream, owner) }
 }
 
 async fn grant(engine: &dyn Engine, claim: Claim) -> Grant {

@@ -72,6 +72,7 @@ pub(crate) fn info_to_proto(info: NodeInfo) -> v1::Node {
         grpc_url: info.grpc_url,
         leases: 0,
         registered_at: None,
+        draining: info.draining,
     }
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn node_from_proto(node: v1::Node) -> Result<Node, RegistryError> {
         rtp_port_max: port("node.rtp_port_max", node.rtp_port_max)?,
         rtsp_url: node.rtsp_url,
         grpc_url: node.grpc_url,
+        draining: node.draining,
     };
     Ok(Node { info, leases: node.leases, registered_at: system_time(node.registered_at) })
 }

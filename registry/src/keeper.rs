@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Claim, Engine, Grant, Lease, LeaseId, NodeInfo, RegistryError};
+use crate::{Claim, Engine, Grant, Lease, LeaseId, NodeInfo, RegistryError, StreamOwner};
 
 /// How soon a renewal is tried again while the registry cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ pub struct LeaseKeeper {
 struct Shared {
     engine: Arc<dyn Engine>,
     owner_id: String,
-    owner_grpc_url: String,
+    owner_grpc_url: RwLock<String>,
     book: Mutex<Kept>,
     /// One call that changes the book at a time, so that a release and a claim of one stream keep their order.
     order: tokio::sync::Mutex<()>,
@@ -69,6 +69,19 @@ impl Shared {
         self.book().leases.values().map(|lease| pause(lease.ttl)).min().unwrap_or(IDLE)
     }
 
+    /// A claim of the owner.
+    fn claim(&self, stream_key: &StreamKey, node_id: Option<&str>) -> Claim {
+        let url = self.owner_grpc_url.read().unwrap_or_else(PoisonError::into_inner);
+        Claim {
+            stream_key: stream_key.clone(),
+            owner_id: self.owner_id.clone(),
+            owner_grpc_url: url.clone(),
+            node_id: node_id.map(str::to_owned),
+            reassert: None,
+            supersede: None,
+        }
+    }
+
     fn book(&self) -> MutexGuard<'_, Kept> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,7 +99,7 @@ impl LeaseKeeper {
         let shared = Arc::new(Shared {
             engine,
             owner_id,
-            owner_grpc_url,
+            owner_grpc_url: RwLock::new(owner_grpc_url),
             book: Mutex::default(),
             order: tokio::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
@@ -99,22 +112,41 @@ impl LeaseKeeper {
         &self.shared.owner_id
     }
 
+    /// Says where the owner's StreamControl is called, for the claims from now on: its port is known only once it is bound.
+    pub fn announce_at(&self, url: &str) {
+        let mut announced =
+            self.shared.owner_grpc_url.write().unwrap_or_else(PoisonError::into_inner);
+        url.clone_into(&mut announced);
+    }
+
+    /// Who has a stream.
+    pub async fn lookup(&self, stream_key: &StreamKey) -> Result<StreamOwner, RegistryError> {
+        self.shared.engine.lookup_stream(stream_key).await
+    }
+
     /// Claims a stream, on `node_id` or the least loaded node, and keeps the lease from now on.
     pub async fn allocate(
         &self,
         stream_key: &StreamKey,
         node_id: Option<&str>,
     ) -> Result<Grant, RegistryError> {
+        self.grant(self.shared.claim(stream_key, node_id)).await
+    }
+
+    /// Claims a stream in place of another owner's claim of that epoch, as [`Self::allocate`] does.
+    pub async fn supersede(
+        &self,
+        stream_key: &StreamKey,
+        epoch: u32,
+    ) -> Result<Grant, RegistryError> {
+        let claim = self.shared.claim(stream_key, None);
+        self.grant(Claim { supersede: Some(epoch), ..claim }).await
+    }
+
+    async fn grant(&self, claim: Claim) -> Result<Grant, RegistryError> {
         let shared = &self.shared;
         let _order = shared.order.lock().await;
         release_pending(shared).await;
-        let claim = Claim {
-            stream_key: stream_key.clone(),
-            owner_id: shared.owner_id.clone(),
-            owner_grpc_url: shared.owner_grpc_url.clone(),
-            node_id: node_id.map(str::to_owned),
-            reassert: None,
-        };
         let grant = shared.engine.allocate_port(claim).await?;
         self.keep_grant(&grant);
         Ok(grant)
@@ -248,14 +280,8 @@ async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLea
 }
 
 async fn reassert(shared: &Shared, lease: &Lease) -> Result<(), RegistryError> {
-    let claim = Claim {
-        stream_key: lease.stream_key.clone(),
-        owner_id: shared.owner_id.clone(),
-        owner_grpc_url: shared.owner_grpc_url.clone(),
-        node_id: Some(lease.node_id.clone()),
-        reassert: Some(lease.clone()),
-    };
-    shared.engine.allocate_port(claim).await?;
+    let claim = shared.claim(&lease.stream_key, Some(&lease.node_id));
+    shared.engine.allocate_port(Claim { reassert: Some(lease.clone()), ..claim }).await?;
     tracing::info!(lease = %lease.id.0, stream = %lease.stream_key, "the lease was re-asserted");
     Ok(())
 }
@@ -277,18 +303,21 @@ async fn lose(
 pub struct NodeKeeper {}
 
 impl NodeKeeper {
-    /// A future that keeps `node` announced until `stop` is cancelled. `registered` turns true at each success and false when the registry is gone.
+    /// A future that keeps the node announced, as `node` says it is, until `stop` is cancelled. `registered` turns true at each success and
+    /// false when the registry is gone, and when the node has become another until that is announced.
     pub async fn run(
         engine: Arc<dyn Engine>,
-        node: NodeInfo,
+        mut node: watch::Receiver<NodeInfo>,
         registered: watch::Sender<bool>,
         stop: CancellationToken,
     ) {
         loop {
+            let info = node.borrow_and_update().clone();
+            let id = info.id.clone();
             let renewed = if *registered.borrow() {
-                engine.keep_alive(&node.id).await
+                engine.keep_alive(&id).await
             } else {
-                engine.register_node(node.clone()).await
+                engine.register_node(info).await
             };
             let pause = match renewed {
                 Ok(ttl) => {
@@ -300,7 +329,7 @@ impl NodeKeeper {
                     continue;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, node = %node.id, "the node is not announced; trying again");
+                    tracing::warn!(%error, node = %id, "the node is not announced; trying again");
                     registered.send_replace(false);
                     RETRY
                 }
@@ -308,9 +337,21 @@ impl NodeKeeper {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep(pause) => {}
+                () = changed(&mut node) => {
+                    registered.send_replace(false);
+                }
             }
         }
-        let _ = timeout(LAST_RELEASE, engine.deregister_node(&node.id)).await;
+        let id = node.borrow().id.clone();
+        let _ = timeout(LAST_RELEASE, engine.deregister_node(&id)).await;
+    }
+}
+
+/// Completes when the node has become another. Cancel safe.
+async fn changed(node: &mut watch::Receiver<NodeInfo>) {
+    if node.changed().await.is_err() {
+        // It stays as it is.
+        std::future::pending().await
     }
 }
 

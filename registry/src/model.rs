@@ -45,6 +45,8 @@ pub struct NodeInfo {
     pub rtsp_url: String,
     /// `http://host:port`
     pub grpc_url: String,
+    /// It keeps its leases and is granted no more.
+    pub draining: bool,
 }
 
 /// A node in the book.
@@ -71,6 +73,8 @@ pub struct Claim {
     pub node_id: Option<String>,
     /// A lease held before the registry lost it.
     pub reassert: Option<Lease>,
+    /// The epoch of another owner's claim that ends by this one.
+    pub supersede: Option<u32>,
 }
 
 /// A leg that was granted.

@@ -163,6 +163,7 @@ fn claim(request: v1::AllocatePortRequest) -> Result<Claim, RegistryError> {
         owner_grpc_url: request.owner_grpc_url,
         node_id: Some(request.node_id).filter(|id| !id.is_empty()),
         reassert: reassert.transpose()?,
+        supersede: Some(request.supersede_epoch).filter(|epoch| *epoch != 0),
     })
 }
 

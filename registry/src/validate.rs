@@ -8,7 +8,7 @@ pub(crate) const MAX_ID_BYTES: usize = 128;
 pub(crate) const MAX_URL_BYTES: usize = 512;
 
 /// Every field that [`RegistryError::Invalid`] may name, as the API spells it.
-pub(crate) const FIELDS: [&str; 21] = [
+pub(crate) const FIELDS: [&str; 22] = [
     "node",
     "node.node_id",
     "node.rtp_address",
@@ -29,6 +29,7 @@ pub(crate) const FIELDS: [&str; 21] = [
     "reassert.owner_id",
     "reassert.rtp_port",
     "reassert.epoch",
+    "supersede_epoch",
     "registry_url",
 ];
 
@@ -103,6 +104,9 @@ pub(crate) fn claim(claim: &Claim) -> Result<(), RegistryError> {
         id("node_id", node_id)?;
     }
     match &claim.reassert {
+        Some(_) if claim.supersede.is_some() => {
+            Err(invalid("supersede_epoch", "a lease that is re-asserted supersedes by its own epoch"))
+        }
         Some(lease) => reassert(claim, lease),
         None => Ok(()),
     }

@@ -89,6 +89,7 @@ impl FakeNode {
             rtp_port_max: rtp_port_min + ports * 2 - 1,
             rtsp_url: "rtsp://127.0.0.1:8554".into(),
             grpc_url,
+            draining: false,
         };
         Self { info, service, received, _server: tasks }
     }

@@ -102,6 +102,7 @@ impl Bench {
             owner_grpc_url: String::new(),
             node_id: None,
             reassert: None,
+            supersede: None,
         };
         self.registry.allocate_port(claim).await.unwrap()
     }

@@ -50,6 +50,7 @@ impl Gate {
             rtp_port_max: first + 7,
             rtsp_url: "rtsp://127.0.0.1:8554".into(),
             grpc_url: "http://127.0.0.1:50052".into(),
+            draining: false,
         };
         engine.register_node(node).await.unwrap();
         let (asked, let_through) = (Semaphore::new(0), Semaphore::new(0));

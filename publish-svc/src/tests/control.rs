@@ -244,6 +244,7 @@ async fn by_hand_never_takes_the_port_of_another_node() {
         rtp_port_max: first + PORTS - 1,
         rtsp_url: "rtsp://127.0.0.1:1".into(),
         grpc_url: "http://127.0.0.1:1".into(),
+        draining: false,
     };
     bench.registry.register_node(other).await.unwrap();
     let _held = UdpSocket::bind((Ipv4Addr::LOCALHOST, bench.first_port)).unwrap();

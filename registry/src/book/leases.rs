@@ -19,15 +19,21 @@ impl Book {
             let lease = lease.clone();
             return self.reassert(&claim, lease, now);
         }
-        if let Some(grant) = self.held(&claim, now)? {
+        let superseded = self.superseded(&claim);
+        if superseded.is_empty()
+            && let Some(grant) = self.held(&claim, now)?
+        {
             return Ok(grant);
         }
         if self.leases.len() >= MAX_LEASES {
             return Err(RegistryError::Full(format!("it holds {MAX_LEASES} leases")));
         }
+        // What is superseded ends whatever comes of the claim: its owner is gone.
+        superseded.iter().for_each(|(_, lease)| self.end_lease(lease, End::Released));
+        let before = superseded.into_iter().map(|(node_id, _)| node_id);
         let (node_id, rtp_port) = match &claim.node_id {
-            Some(node_id) => (node_id.clone(), self.free_port_on(node_id, now)?),
-            None => self.least_loaded(&claim.stream_key, now)?,
+            Some(node_id) => (node_id.clone(), self.port_for_new(node_id, now)?),
+            None => self.choose(&claim.stream_key, before, now)?,
         };
         let epoch = self.claim_stream(&claim)?;
         let lease = Lease {
@@ -42,6 +48,15 @@ impl Book {
         self.insert_on_node(lease, now)
     }
 
+    /// The nodes and leases of the claim that is to be superseded by this one; none if there is no such claim.
+    fn superseded(&self, claim: &Claim) -> Vec<(String, LeaseId)> {
+        let entry = self.claims.get(&claim.stream_key).filter(|entry| {
+            Some(entry.epoch) == claim.supersede && entry.owner_id != claim.owner_id
+        });
+        let leases = entry.into_iter().flat_map(|entry| &entry.leases_by_node);
+        leases.map(|(node_id, lease)| (node_id.clone(), lease.clone())).collect()
+    }
+
     /// The lease that the owner has already for what it asks; `Owned` if the stream is another's.
     fn held(&mut self, claim: &Claim, now: Instant) -> Result<Option<Grant>, RegistryError> {
         let Some(entry) = self.claims.get_mut(&claim.stream_key) else { return Ok(None) };
@@ -53,8 +68,11 @@ impl Book {
             });
         }
         let mut legs = entry.leases_by_node.iter().filter(|(node_id, _)| {
-            self.nodes.contains_key(*node_id)
-                && claim.node_id.as_ref().is_none_or(|wished| wished == *node_id)
+            self.nodes.get(*node_id).is_some_and(|node| match &claim.node_id {
+                Some(wished) => wished == *node_id,
+                // Who does not say where wants to be somewhere else than on a node that is about to go.
+                None => !node.info.draining,
+            })
         });
         let Some((_, lease_id)) = legs.next() else { return Ok(None) };
         let lease_id = lease_id.clone();
@@ -125,7 +143,30 @@ impl Book {
             .ok_or_else(|| RegistryError::NoPort(node_id.to_owned()))
     }
 
-    /// The node with the fewest leases, of these the first by id, that has a free port and no leg of the stream.
+    /// [`Self::free_port_on`] for a new lease, of which a node that drains gets none.
+    fn port_for_new(&mut self, node_id: &str, now: Instant) -> Result<u16, RegistryError> {
+        if self.nodes.get(node_id).is_some_and(|node| node.info.draining) {
+            return Err(RegistryError::NoPort(format!("{node_id}, which drains")));
+        }
+        self.free_port_on(node_id, now)
+    }
+
+    /// The first node of `before` that can take the stream, so that its readers go on there; else the least loaded.
+    fn choose(
+        &mut self,
+        key: &StreamKey,
+        before: impl Iterator<Item = String>,
+        now: Instant,
+    ) -> Result<(String, u16), RegistryError> {
+        for node_id in before {
+            if let Ok(port) = self.port_for_new(&node_id, now) {
+                return Ok((node_id, port));
+            }
+        }
+        self.least_loaded(key, now)
+    }
+
+    /// The node with the fewest leases, of these the first by id, that has a free port, no leg of the stream, and does not drain.
     fn least_loaded(
         &mut self,
         key: &StreamKey,
@@ -135,8 +176,10 @@ impl Book {
             return Err(RegistryError::NoNode);
         }
         let legs = self.claims.get(key).map(|claim| &claim.leases_by_node);
-        let free = self.nodes.keys().filter(|id| legs.is_none_or(|legs| !legs.contains_key(*id)));
-        let mut by_load: Vec<_> = free.map(|id| (self.load(id), id.clone())).collect();
+        let free = self.nodes.iter().filter(|(id, node)| {
+            !node.info.draining && legs.is_none_or(|legs| !legs.contains_key(*id))
+        });
+        let mut by_load: Vec<_> = free.map(|(id, _)| (self.load(id), id.clone())).collect();
         by_load.sort();
         for (_, node_id) in by_load {
             match self.free_port_on(&node_id, now) {

@@ -109,7 +109,8 @@ impl Schedule {
     fn register(&mut self) -> &'static str {
         let min = *[6000, 6000, 6004].choose(&mut self.rng).unwrap();
         let max = min + *[4, 9, 9, 15].choose(&mut self.rng).unwrap();
-        let node = info(self.one_of(&NODES), min, max);
+        let mut node = info(self.one_of(&NODES), min, max);
+        node.draining = self.rng.random_ratio(1, 6);
         self.book.register_node(node.clone(), self.now, SystemTime::UNIX_EPOCH).unwrap();
         self.node_deadlines.insert(node.id, self.now + TTL);
         "register"
@@ -137,13 +138,22 @@ impl Schedule {
         if self.rng.random_ratio(1, 3) {
             wish.node_id = Some(self.one_of(&NODES).into());
         }
+        let present = self.leases.values().find(|lease| lease.stream_key == wish.stream_key);
+        let (owner, epoch) = present.map(|lease| (lease.owner_id.clone(), lease.epoch)).unzip();
+        if self.rng.random_ratio(1, 6) {
+            wish.supersede = epoch.map(|epoch| epoch - self.rng.random_range(0..2));
+        }
+        let supersedes = wish.supersede.is_some() && wish.supersede == epoch;
         let answer = self.book.allocate_port(wish.clone(), self.now);
         tally.answer(&answer);
-        let owner = self.leases.values().find(|lease| lease.stream_key == wish.stream_key);
-        let owner = owner.map(|lease| lease.owner_id.clone());
         match answer {
             Ok(grant) => {
-                assert!(owner.is_none_or(|owner| owner == wish.owner_id), "{grant:?}");
+                if supersedes && owner.as_ref().is_some_and(|owner| *owner != wish.owner_id) {
+                    tally.count("superseded");
+                    assert!(Some(grant.lease.epoch) > epoch, "{grant:?}");
+                } else {
+                    assert!(owner.is_none_or(|owner| owner == wish.owner_id), "{grant:?}");
+                }
                 self.check_grant(&wish, &grant);
                 if !self.leases.contains_key(&grant.lease.id) {
                     tally.count("granted");
@@ -153,6 +163,7 @@ impl Schedule {
                 self.lease_deadlines.insert(grant.lease.id, self.now + TTL);
             }
             Err(RegistryError::Owned { owner_id, .. }) => {
+                assert!(!supersedes);
                 assert_eq!(Some(&owner_id), owner.as_ref());
                 assert_ne!(owner_id, wish.owner_id);
             }
@@ -190,7 +201,7 @@ impl Schedule {
     }
 
     fn has_free_port(&self, node: &str) -> bool {
-        let Some(info) = self.nodes.get(node) else { return false };
+        let Some(info) = self.nodes.get(node).filter(|info| !info.draining) else { return false };
         let held = self.leases.values().filter(|lease| lease.node_id == node);
         let held: HashSet<_> = held.map(|lease| lease.rtp_port).collect();
         (info.rtp_port_min..info.rtp_port_max)
@@ -389,6 +400,7 @@ fn in_any_order_of_calls_ports_are_held_once_epochs_grow_and_what_expired_is_gon
         "put back",
         "renewed",
         "still there",
+        "superseded",
         "unknown lease",
         "unknown node",
     ];

@@ -22,6 +22,7 @@ pub(super) fn info(id: &str, min: u16, max: u16) -> NodeInfo {
         rtp_port_max: max,
         rtsp_url: "rtsp://127.0.0.1:8554".into(),
         grpc_url: "http://127.0.0.1:50052".into(),
+        draining: false,
     }
 }
 
@@ -32,6 +33,7 @@ pub(super) fn claim(stream: &str, owner: &str) -> Claim {
         owner_grpc_url: String::new(),
         node_id: None,
         reassert: None,
+        supersede: None,
     }
 }
 

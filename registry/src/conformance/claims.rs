@@ -178,3 +178,56 @@ pub(super) async fn leases_are_listed_in_the_order_of_stream_and_node(registries
         leases.iter().map(|lease| (lease.stream_key.as_str(), lease.node_id.as_str())).collect();
     assert_eq!(order, [("a", "n2"), ("b", "n1"), ("b", "n2"), ("c", "n1")]);
 }
+
+pub(super) async fn a_claim_that_is_superseded_ends_and_its_stream_goes_on_where_it_was(
+    registries: &dyn Registries,
+) {
+    let nodes = ["n1", "n2", "n3"].map(|id| node(id, 6000, 6099));
+    let engine = with_nodes(registries, &nodes).await;
+    let old = grant(&*engine, claim_on("n2", "a", "i1")).await.lease;
+    let further = grant(&*engine, claim_on("n3", "a", "i1")).await.lease;
+    // n2 is not the least loaded.
+    grant(&*engine, claim_on("n2", "b", "i1")).await;
+    let new = grant(&*engine, superseding(old.epoch, "a", "i2")).await.lease;
+    assert_eq!((new.node_id.as_str(), new.owner_id.as_str()), ("n2", "i2"));
+    assert!(new.epoch > old.epoch, "{} after {}", new.epoch, old.epoch);
+    let owner = engine.lookup_stream(&key("a")).await.unwrap();
+    assert_eq!((owner.owner_id.as_str(), owner.leases), ("i2", vec![new.clone()]));
+    let leases = engine.list_leases().await.unwrap();
+    assert!(leases.iter().all(|lease| lease.id != old.id && lease.id != further.id), "{leases:?}");
+    // Once is enough: to say it again is to ask for what one holds.
+    assert_eq!(grant(&*engine, superseding(old.epoch, "a", "i2")).await.lease, new);
+}
+
+pub(super) async fn only_the_epoch_that_is_named_is_superseded(registries: &dyn Registries) {
+    let engine = with_nodes(registries, &[node("n", 6000, 6099)]).await;
+    let held = lease(&*engine, "a", "i1").await;
+    for epoch in [held.epoch - 1, held.epoch + 1] {
+        let refused = engine.allocate_port(superseding(epoch, "a", "i2")).await.unwrap_err();
+        let owned =
+            RegistryError::Owned { stream_key: key("a"), owner_id: "i1".into(), epoch: held.epoch };
+        assert_eq!(refused, owned);
+    }
+    // One's own claim is none that could be superseded, and where there is none it is a claim like any other.
+    assert_eq!(grant(&*engine, superseding(held.epoch, "a", "i1")).await.lease, held);
+    engine.release_port(&held.id).await.unwrap();
+    let new = grant(&*engine, superseding(held.epoch, "a", "i2")).await.lease;
+    assert!(new.epoch > held.epoch);
+}
+
+pub(super) async fn who_was_superseded_has_lost_its_leases_and_cannot_put_them_back(
+    registries: &dyn Registries,
+) {
+    let engine = with_nodes(registries, &[node("n", 6000, 6099)]).await;
+    let old = lease(&*engine, "a", "i1").await;
+    let new = grant(&*engine, superseding(old.epoch, "a", "i2")).await.lease;
+    let (lost, _) = engine.renew_leases("i1", std::slice::from_ref(&old.id)).await.unwrap();
+    assert_eq!(lost, std::slice::from_ref(&old.id));
+    let refused = engine.allocate_port(reclaim(&old)).await.unwrap_err();
+    assert!(matches!(refused, RegistryError::Fenced { .. }), "{refused:?}");
+    let refused = engine.allocate_port(claim("a", "i1")).await.unwrap_err();
+    assert!(matches!(refused, RegistryError::Owned { .. }), "{refused:?}");
+    // Nor may it supersede by what it knows: its own epoch.
+    assert!(engine.allocate_port(superseding(old.epoch, "a", "i1")).await.is_err());
+    assert_eq!(engine.list_leases().await.unwrap(), [new]);
+}

@@ -80,6 +80,8 @@ pub(super) async fn a_reassertion_that_cannot_be_is_refused_by_its_field(
     }
     let wish = Claim { reassert: Some(lost.clone()), ..claim_on("other", "a", "i") };
     assert_names("reassert.node_id", engine.allocate_port(wish).await);
+    let wish = Claim { supersede: Some(lost.epoch), ..reclaim(&lost) };
+    assert_names("supersede_epoch", engine.allocate_port(wish).await);
     assert!(engine.list_leases().await.unwrap().is_empty());
     grant(&*engine, reclaim(&lost)).await;
 }

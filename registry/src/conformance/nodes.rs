@@ -117,3 +117,49 @@ pub(super) async fn announcing_another_address_ends_all_leases_on_the_old_one(
     assert!(engine.list_leases().await.unwrap().is_empty());
     assert_eq!(grant(&*engine, claim("a", "i")).await.node.info, moved);
 }
+
+fn draining(node: NodeInfo) -> NodeInfo {
+    NodeInfo { draining: true, ..node }
+}
+
+pub(super) async fn a_node_that_drains_keeps_its_leases_and_is_granted_no_more(
+    registries: &dyn Registries,
+) {
+    let nodes = [node("n1", 6000, 6099), node("n2", 6000, 6099)];
+    let engine = with_nodes(registries, &nodes).await;
+    let held = grant(&*engine, claim_on("n1", "a", "i")).await.lease;
+    engine.register_node(draining(nodes[0].clone())).await.unwrap();
+    assert!(engine.list_nodes().await.unwrap()[0].info.draining);
+    assert_eq!(engine.list_leases().await.unwrap(), std::slice::from_ref(&held));
+    let (lost, _) = engine.renew_leases("i", std::slice::from_ref(&held.id)).await.unwrap();
+    assert!(lost.is_empty());
+    assert_eq!(grant(&*engine, claim_on("n1", "a", "i")).await.lease, held);
+    for stream in ["b", "c", "d"] {
+        assert_eq!(lease(&*engine, stream, "i").await.node_id, "n2");
+    }
+    let refused = engine.allocate_port(claim_on("n1", "e", "i")).await.unwrap_err();
+    assert_eq!(kind(&refused), Kind::ResourceExhausted);
+    // It has changed its mind.
+    engine.register_node(nodes[0].clone()).await.unwrap();
+    assert_eq!(lease(&*engine, "e", "i").await.node_id, "n1");
+}
+
+pub(super) async fn a_stream_on_a_node_that_drains_is_granted_another_beside_it(
+    registries: &dyn Registries,
+) {
+    let nodes = [node("n1", 6000, 6099), node("n2", 6000, 6099)];
+    let engine = with_nodes(registries, &nodes).await;
+    let held = grant(&*engine, claim_on("n1", "a", "i")).await.lease;
+    engine.register_node(draining(nodes[0].clone())).await.unwrap();
+    let beside = lease(&*engine, "a", "i").await;
+    assert_eq!((beside.node_id.as_str(), beside.epoch), ("n2", held.epoch));
+    assert_eq!(engine.list_leases().await.unwrap(), [held, beside.clone()]);
+    assert_eq!(lease(&*engine, "a", "i").await, beside);
+    // With no other node there is none.
+    let alone = with_nodes(registries, &nodes[..1]).await;
+    grant(&*alone, claim_on("n1", "a", "i")).await;
+    alone.register_node(draining(nodes[0].clone())).await.unwrap();
+    let refused = alone.allocate_port(claim("a", "i")).await.unwrap_err();
+    assert_eq!(kind(&refused), Kind::ResourceExhausted);
+    assert_eq!(alone.list_leases().await.unwrap().len(), 1);
+}

@@ -181,6 +181,7 @@ fn node() -> NodeInfo {
         rtp_port_max: 5103,
         rtsp_url: "rtsp://127.0.0.1:8554".into(),
         grpc_url: "http://127.0.0.1:50052".into(),
+        draining: false,
     }
 }
 

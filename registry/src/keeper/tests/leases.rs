@@ -200,6 +200,7 @@ async fn a_lease_that_another_owner_took_is_told_to_be_lost_and_kept_no_more() {
         owner_grpc_url: String::new(),
         node_id: None,
         reassert: None,
+        supersede: None,
     };
     let others = engine.allocate_port(claim).await.unwrap().lease;
     bench.registry.set_away(false);

@@ -4,6 +4,7 @@ use super::*;
 
 struct Bench {
     registry: Arc<Fake>,
+    node: watch::Sender<NodeInfo>,
     registered: watch::Receiver<bool>,
     stop: CancellationToken,
     keeping: JoinHandle<()>,
@@ -18,8 +19,9 @@ impl Bench {
         let registry = Fake::new(ttl);
         let (sender, registered) = watch::channel(false);
         let stop = CancellationToken::new();
-        let run = NodeKeeper::run(registry.clone(), node(), sender, stop.clone());
-        Self { registry, registered, stop, keeping: tokio::spawn(run) }
+        let (node, announced) = watch::channel(node());
+        let run = NodeKeeper::run(registry.clone(), announced, sender, stop.clone());
+        Self { registry, node, registered, stop, keeping: tokio::spawn(run) }
     }
 
     async fn until_registered(&mut self, registered: bool) {
@@ -96,6 +98,18 @@ async fn a_registry_that_is_away_from_the_start_is_waited_for() {
     bench.registry.set_away(false);
     bench.until_registered(true).await;
     assert_eq!(bench.nodes().await, [node()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_becomes_another_is_announced_anew_at_once() {
+    let mut bench = Bench::new();
+    bench.until_registered(true).await;
+    let draining = NodeInfo { draining: true, ..node() };
+    bench.node.send_replace(draining.clone());
+    bench.registry.until(2, |call| *call == registers()).await;
+    bench.until_registered(true).await;
+    assert_eq!(bench.nodes().await, [draining]);
+    assert_eq!(bench.registry.calls(), [registers(), registers()]);
 }
 
 #[tokio::test(start_paused = true)]
