@@ -6,21 +6,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, future, stream};
 use media::StreamKey;
-use tokio::sync::broadcast;
-use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
 use crate::{
     Claim, Engine, Grant, Lease, LeaseId, Node, NodeInfo, RegistryError, StreamOwner, WatchEvent,
-    book::Book, engine::Watch,
+    book::Book, changes::Changes, engine::Watch,
 };
 
-/// Watchers at one time. Each is a process or an operator's terminal.
-pub(crate) const MAX_WATCHERS: usize = 256;
-/// Changes that a watcher may lag behind before it is ended: about 1 MB, shared by all watchers. A node that goes
-/// with more leases than this ends the watches of all; they watch anew.
-const WATCH_BACKLOG: usize = 4096;
 /// How late the end of what expired may be told to watchers. Calls never see what has expired.
 const EXPIRY_TICK: Duration = Duration::from_millis(500);
 /// 2025-01-01T00:00:00Z. Epochs begin at the seconds since then, which fit 32 bits until 2161.
@@ -44,7 +36,7 @@ impl Default for MemoryConfig {
 /// The lease book in this process's memory.
 pub struct MemoryEngine {
     state: Mutex<State>,
-    changes: broadcast::Sender<WatchEvent>,
+    changes: Changes,
     expiry: tokio::task::AbortHandle,
 }
 
@@ -59,11 +51,15 @@ impl MemoryEngine {
     pub fn new(config: MemoryConfig) -> Arc<Self> {
         let since_zero = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + EPOCH_ZERO);
         let seconds = since_zero.map_or(0, |since| since.as_secs());
-        let first_epoch = u32::try_from(seconds).unwrap_or(0);
-        let book = Book::new(config, rand::random(), first_epoch);
+        Self::with_epochs_above(u32::try_from(seconds).unwrap_or(0), config)
+    }
+
+    /// As [`Self::new`], with epochs that begin above `last_epoch`.
+    pub(crate) fn with_epochs_above(last_epoch: u32, config: MemoryConfig) -> Arc<Self> {
+        let book = Book::new(config, rand::random(), last_epoch);
         Arc::new_cyclic(|engine| Self {
             state: Mutex::new(State { book, ahead: Duration::ZERO }),
-            changes: broadcast::Sender::new(WATCH_BACKLOG),
+            changes: Changes::new(),
             expiry: tokio::spawn(tell_expired(engine.clone())).abort_handle(),
         })
     }
@@ -83,8 +79,7 @@ impl MemoryEngine {
         let result = turn(&mut state.book, now);
         // Sent under the lock, so that watchers see changes in the order in which they were made.
         for event in state.book.take_events() {
-            // An error says that nobody watches.
-            let _ = self.changes.send(event);
+            self.changes.tell(event);
         }
         result
     }
@@ -156,35 +151,13 @@ impl Engine for MemoryEngine {
     }
 
     async fn watch(&self) -> Result<Watch, RegistryError> {
-        if self.changes.receiver_count() >= MAX_WATCHERS {
-            return Err(RegistryError::Full(format!("it has {MAX_WATCHERS} watchers")));
-        }
-        // What expired is sent before the snapshot is taken, and the receiver made with it.
+        // What expired is told before the snapshot is taken.
         self.with(|_, _| ());
         let state = self.lock();
-        let changes = self.changes.subscribe();
         let nodes = state.book.list_nodes().into_iter().map(WatchEvent::NodeAdded);
         let leases = state.book.list_leases().into_iter().map(WatchEvent::LeaseAdded);
-        let snapshot: Vec<_> =
-            nodes.chain(leases).chain([WatchEvent::SnapshotEnd]).map(Ok).collect();
-        drop(state);
-        let changes = BroadcastStream::new(changes).map(|change| {
-            change.map_err(|BroadcastStreamRecvError::Lagged(missed)| {
-                RegistryError::Full(format!("the watcher was too slow and missed {missed} changes"))
-            })
-        });
-        Ok(Box::pin(stream::iter(snapshot).chain(changes).scan(false, end_after_error)))
+        self.changes.watch(nodes.chain(leases).collect())
     }
-}
-
-/// Passes on all up to the first error.
-fn end_after_error(
-    over: &mut bool,
-    item: Result<WatchEvent, RegistryError>,
-) -> future::Ready<Option<Result<WatchEvent, RegistryError>>> {
-    let item = (!*over).then_some(item);
-    *over |= matches!(item, Some(Err(_)));
-    future::ready(item)
 }
 
 #[cfg(test)]

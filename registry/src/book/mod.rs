@@ -23,6 +23,9 @@ mod leases;
 mod nodes;
 mod reassert;
 
+#[cfg(feature = "etcd")]
+pub(crate) use self::{nodes::in_range, reassert::fenced};
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
@@ -43,7 +46,7 @@ pub(crate) const MAX_LEASES: usize = 16_384;
 const MAX_ENDED: usize = 16_384;
 /// How far a re-asserted epoch may be ahead of the counter. It begins at seconds: clocks that are half a year apart
 /// would still do; a wild value cannot use the epochs up.
-const MAX_EPOCH_AHEAD: u32 = 1 << 24;
+pub(crate) const MAX_EPOCH_AHEAD: u32 = 1 << 24;
 
 /// Who has what until when.
 pub(crate) struct Book {

@@ -94,6 +94,6 @@ impl Book {
 }
 
 /// Whether RTP on `port` and RTCP on the next are both the node's.
-pub(super) fn in_range(info: &NodeInfo, port: u16) -> bool {
+pub(crate) fn in_range(info: &NodeInfo, port: u16) -> bool {
     port >= info.rtp_port_min && port < info.rtp_port_max
 }

@@ -95,7 +95,8 @@ impl Book {
     }
 }
 
-fn fenced(lease: &Lease, problem: &str) -> RegistryError {
+/// Why a lease cannot be put back.
+pub(crate) fn fenced(lease: &Lease, problem: &str) -> RegistryError {
     RegistryError::Fenced {
         lease_id: lease.id.0.clone(),
         epoch: lease.epoch,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 
 use super::*;
-use crate::conformance::{claim, node};
+use crate::{
+    changes::{MAX_WATCHERS, WATCH_BACKLOG},
+    conformance::{claim, node},
+};
 
 const TTL: Duration = Duration::from_secs(10);
 
