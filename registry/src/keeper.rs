@@ -35,7 +35,7 @@ pub struct LostLease {
 
 /// All leases of one owner, renewed by one call every third of the TTL. With the registry gone it goes on trying, and re-asserts what the registry
 /// forgot (a restart of the in-memory engine) when it is back; only what cannot be re-asserted is lost. A node that the registry does not
-/// know has one TTL to come back before its leases are.
+/// know, and of which the owner has not heard either, has one TTL to come back before its leases are.
 #[derive(Clone)]
 pub struct LeaseKeeper {
     shared: Arc<Shared>,
@@ -54,8 +54,19 @@ struct Shared {
 #[derive(Default)]
 struct Kept {
     leases: HashMap<LeaseId, Lease>,
+    /// When each node of these was last heard of by the owner itself.
+    heard: HashMap<String, Instant>,
     /// To be released; each until its TTL has passed.
     releasing: Vec<(LeaseId, Instant)>,
+}
+
+impl Kept {
+    /// As long as it has a lease, a node's last sign of life is kept; the grant of one is the first.
+    fn heard_now(&mut self, node_id: &str) {
+        let nodes: HashSet<_> = self.leases.values().map(|lease| lease.node_id.as_str()).collect();
+        self.heard.retain(|node_id, _| nodes.contains(node_id.as_str()));
+        self.heard.insert(node_id.to_owned(), Instant::now());
+    }
 }
 
 /// From one renewal to the next: two may fail before the TTL has passed.
@@ -67,6 +78,10 @@ impl Shared {
     /// When the next renewal is due at the latest, for the leases that were granted since the last.
     fn pause(&self) -> Duration {
         self.book().leases.values().map(|lease| pause(lease.ttl)).min().unwrap_or(IDLE)
+    }
+
+    fn heard_within(&self, node_id: &str, time: Duration) -> bool {
+        self.book().heard.get(node_id).is_some_and(|heard| heard.elapsed() < time)
     }
 
     /// A claim of the owner.
@@ -163,6 +178,7 @@ impl LeaseKeeper {
                 // One that was released meanwhile stays so.
                 if let Some(kept) = book.leases.get_mut(lease) {
                     kept.clone_from(&grant.lease);
+                    book.heard_now(&grant.lease.node_id);
                 }
             }
             Err(
@@ -175,10 +191,20 @@ impl LeaseKeeper {
         rejected
     }
 
+    /// The owner has heard from the node of its leases just now, as by a Receiver Report: the node is there, and only cut off from the registry if that
+    /// does not know it.
+    pub fn heard_of(&self, node_id: &str) {
+        let mut book = self.shared.book();
+        if let Some(heard) = book.heard.get_mut(node_id) {
+            *heard = Instant::now();
+        }
+    }
+
     fn keep_grant(&self, grant: &Grant) {
         let mut book = self.shared.book();
         book.releasing.retain(|(id, _)| *id != grant.lease.id);
         book.leases.insert(grant.lease.id.clone(), grant.lease.clone());
+        book.heard_now(&grant.lease.node_id);
         drop(book);
         self.shared.changed.notify_one();
     }
@@ -264,9 +290,11 @@ async fn renew(shared: &Shared, missed: &mut Missed, lost: &mpsc::Sender<LostLea
             }
             // The others would only wait for it, too.
             Err(RegistryError::Unavailable(_)) => return RETRY,
-            // A node that stays away for longer than its TTL is gone, whatever the registry went through.
+            // A node that stays away for longer than its TTL is gone, whatever the registry went through, but not one that
+            // reports to us.
             Err(RegistryError::UnknownNode(_))
-                if missed.entry(id.clone()).or_insert_with(Instant::now).elapsed() < ttl =>
+                if missed.entry(id.clone()).or_insert_with(Instant::now).elapsed() < ttl
+                    || shared.heard_within(&lease.node_id, ttl) =>
             {
                 next = next.min(RETRY);
             }
@@ -355,5 +383,7 @@ async fn changed(node: &mut watch::Receiver<NodeInfo>) {
     }
 }
 
+#[cfg(test)]
+mod schedule;
 #[cfg(test)]
 mod tests;

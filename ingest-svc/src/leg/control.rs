@@ -72,6 +72,7 @@ pub(super) struct Established {
     pub(super) sockets: Arc<LegSockets>,
     pub(super) announced: Arc<Announced>,
     pub(super) status: Arc<LegStatus>,
+    pub(super) node_id: String,
 }
 
 /// Why the task left a leg that was up.
@@ -174,12 +175,13 @@ impl Control {
         status.established.store(true, Relaxed);
         self.config.metrics.legs_established.inc();
         let rtp_address = sockets.rtp_address();
+        let node_id = grant.lease.node_id.clone();
         info!(node = grant.node.info.id, %rtp_address, epoch = grant.lease.epoch, "a leg is up");
         self.config.status.update(|facts| {
             facts.problem = String::new();
             facts.leg = Some(LegFacts { rtp_address, lease: grant.lease, status: status.clone() });
         });
-        Established { sockets: Arc::new(sockets), announced, status }
+        Established { sockets: Arc::new(sockets), announced, status, node_id }
     }
 
     /// After a failure with which a lease is of no more use.

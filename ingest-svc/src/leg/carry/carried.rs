@@ -55,6 +55,7 @@ pub(super) struct Carried {
     /// What the node knows of.
     announced: Arc<Announced>,
     status: Arc<LegStatus>,
+    node_id: String,
     /// Of a track that the node does not know of yet.
     early: VecDeque<Arc<Unit>>,
     pub(super) pacer: Pacer,
@@ -84,6 +85,7 @@ impl Carried {
             sockets: up.sockets.clone(),
             announced: up.announced.clone(),
             status: up.status.clone(),
+            node_id: up.node_id.clone(),
             early: VecDeque::new(),
             pacer: Pacer::new(config.rtp.pacing_burst),
             reports: Reports::new(config.cname.clone()),
@@ -237,7 +239,8 @@ impl Carried {
         else {
             return;
         };
-        // The node is there.
+        // The node is there, also for who renews its leases.
+        self.config.keeper.heard_of(&self.node_id);
         self.refused = 0;
         self.heard = true;
         self.unreported = None;

@@ -185,6 +185,25 @@ async fn a_lease_is_lost_when_its_node_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_is_kept_while_the_owner_hears_its_node_that_is_cut_off_from_the_registry() {
+    let mut bench = Bench::new().await;
+    let lease = bench.leases(&["a"]).await.remove(0);
+    bench.node.abort();
+    for _ in 0..40 {
+        sleep(TTL / 4).await;
+        bench.keeper.heard_of(&lease.node_id);
+    }
+    assert!(bench.lost.try_recv().is_err());
+    // The node is there again, with its leases.
+    bench.registry.engine().register_node(node()).await.unwrap();
+    bench.registry.clear();
+    bench.registry.until(1, is_reassertion).await;
+    bench.registry.until(1, is_renewal).await;
+    assert_eq!(bench.listed().await, [lease]);
+    assert!(bench.lost.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_another_owner_took_is_told_to_be_lost_and_kept_no_more() {
     let mut bench = Bench::new().await;
     let leases = bench.leases(&["a", "b"]).await;
