@@ -20,7 +20,7 @@ use svc_core::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    leg::{BindError, Counters, Leg, LegSettings, LegSpec, PortPair, StreamStatus},
+    leg::{BindError, Counters, Leg, LegSettings, LegSpec, LegState, PortPair, StreamStatus},
     metrics::Instruments,
     stream::PublishedStream,
     streams::{Entry, Started, Streams},
@@ -261,6 +261,13 @@ impl Control {
     /// The leases of all streams.
     pub(crate) fn leases(&self) -> Vec<Lease> {
         self.context.streams.list().iter().map(|entry| entry.started().lease).collect()
+    }
+
+    /// Whether packets come on a lease.
+    pub(crate) fn is_live(&self, lease: &Lease) -> bool {
+        self.context.streams.entry(&lease.stream_key).is_ok_and(|entry| {
+            entry.started().lease.id == lease.id && entry.status.now().state == LegState::Live
+        })
     }
 
     /// Ends a stream whose lease has ended.

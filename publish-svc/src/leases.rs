@@ -1,14 +1,13 @@
-//! Ends the streams whose leases end: those that the registry says have ended, those that the keeper has lost, and those that
-//! ended while nobody watched.
+//! Ends the streams whose leases end: those that were released, those that the keeper has lost, and those that expired, or
+//! ended while nobody watched, were not put back within their TTL, and have nothing coming any more.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::StreamExt as _;
-use media::StreamKey;
 use registry::{Engine, Lease, LeaseId, LostLease, WatchEvent};
 use tokio::sync::mpsc;
 
@@ -42,8 +41,8 @@ pub(crate) async fn follow(
                         control.lease_ended(&lost.stream_key, &lost.id).await;
                     }
                     () = until(seen.deadline()) => {
-                        for (key, lease) in seen.handle_timeout() {
-                            control.lease_ended(&key, &lease).await;
+                        for lease in seen.handle_timeout(now(), |lease| control.is_live(lease)) {
+                            control.lease_ended(&lease.stream_key, &lease.id).await;
                         }
                     }
                 }
@@ -66,13 +65,14 @@ async fn until(deadline: Option<Instant>) {
 
 /// What one watch has told of the node's leases.
 ///
-/// A lease that the node serves and that the snapshot has not may have ended before the watch began; or the registry has come back
-/// empty, and the lease's owner has not re-asserted it yet. So it is waited for as long as the lease lives without a renewal.
+/// A lease that expired, or that the node serves and the snapshot has not, may have an owner that is alive: a registry that stood
+/// still, was cut off or has come back empty could renew nothing, and the owner puts the lease back as soon as it can. So it is waited
+/// for as long as a lease lives without a renewal, and, where its packets come, for as long again: the data plane waits for no
+/// control plane. One that was released has no owner that would.
 #[derive(Default)]
 struct Seen {
     leases: HashSet<LeaseId>,
-    missing: Vec<(StreamKey, LeaseId)>,
-    deadline: Option<Instant>,
+    missing: BTreeMap<LeaseId, (Lease, Instant)>,
 }
 
 impl Seen {
@@ -86,18 +86,25 @@ impl Seen {
     ) -> Option<Lease> {
         match event {
             WatchEvent::LeaseAdded(lease) | WatchEvent::LeaseChanged(lease) => {
+                self.missing.remove(&lease.id);
                 self.leases.insert(lease.id);
             }
-            WatchEvent::LeaseRemoved { lease, .. } => {
+            WatchEvent::LeaseRemoved { lease, expired } => {
                 self.leases.remove(&lease.id);
-                return Some(lease).filter(|lease| lease.node_id == node_id);
+                if lease.node_id != node_id {
+                    return None;
+                }
+                if !expired {
+                    return Some(lease);
+                }
+                self.wait_for(lease, now);
             }
             WatchEvent::SnapshotEnd => {
-                let missing = held().into_iter().filter(|lease| !self.leases.contains(&lease.id));
-                let missing: Vec<_> = missing.collect();
-                let wait = missing.iter().map(|lease| lease.ttl).max();
-                self.deadline = wait.map(|wait| now + wait);
-                self.missing = missing.into_iter().map(|l| (l.stream_key, l.id)).collect();
+                for lease in held() {
+                    if !self.leases.contains(&lease.id) {
+                        self.wait_for(lease, now);
+                    }
+                }
             }
             WatchEvent::NodeAdded(_)
             | WatchEvent::NodeChanged(_)
@@ -106,22 +113,38 @@ impl Seen {
         None
     }
 
-    /// When [`Self::handle_timeout`] has to be called.
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    fn wait_for(&mut self, lease: Lease, now: Instant) {
+        let deadline = now + lease.ttl;
+        self.missing.insert(lease.id.clone(), (lease, deadline));
     }
 
-    /// The leases that were missing and still are.
-    fn handle_timeout(&mut self) -> Vec<(StreamKey, LeaseId)> {
-        self.deadline = None;
-        let mut missing = std::mem::take(&mut self.missing);
-        missing.retain(|(_, lease)| !self.leases.contains(lease));
-        missing
+    /// When [`Self::handle_timeout`] has to be called.
+    fn deadline(&self) -> Option<Instant> {
+        self.missing.values().map(|(_, deadline)| *deadline).min()
+    }
+
+    /// The leases that were missing, still are, and of which nothing comes.
+    fn handle_timeout(&mut self, now: Instant, is_live: impl Fn(&Lease) -> bool) -> Vec<Lease> {
+        let mut ended = Vec::new();
+        self.missing.retain(|_, (lease, deadline)| {
+            if *deadline > now {
+                return true;
+            }
+            *deadline = now + lease.ttl;
+            let live = is_live(lease);
+            if !live {
+                ended.push(lease.clone());
+            }
+            live
+        });
+        ended
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use media::StreamKey;
+
     use super::*;
 
     const TTL: Duration = Duration::from_secs(10);
@@ -138,6 +161,8 @@ mod tests {
         }
     }
 
+    const NOTHING_COMES: fn(&Lease) -> bool = |_| false;
+
     #[test]
     fn a_lease_that_ended_while_nobody_watched_is_found_missing_after_its_ttl() {
         let (mut seen, now) = (Seen::default(), Instant::now());
@@ -147,9 +172,36 @@ mod tests {
         assert_eq!(seen.deadline(), Some(now + TTL));
         // Its owner re-asserts it meanwhile.
         seen.handle("here", WatchEvent::LeaseAdded(lease("b", "here")), Vec::new, now);
-        let ended = seen.handle_timeout();
-        assert_eq!(ended, [(StreamKey::parse("c").unwrap(), LeaseId("c".to_owned()))]);
-        assert_eq!((seen.deadline(), seen.handle_timeout()), (None, vec![]));
+        assert_eq!(seen.handle_timeout(now + TTL / 2, NOTHING_COMES), []);
+        assert_eq!(seen.handle_timeout(now + TTL, NOTHING_COMES), [lease("c", "here")]);
+        assert_eq!(seen.deadline(), None);
+        assert_eq!(seen.handle_timeout(now + TTL, NOTHING_COMES), []);
+    }
+
+    #[test]
+    fn a_lease_that_expired_ends_its_stream_only_if_its_owner_does_not_put_it_back() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        for id in ["a", "b"] {
+            let expired = WatchEvent::LeaseRemoved { lease: lease(id, "here"), expired: true };
+            assert!(seen.handle("here", expired, Vec::new, now).is_none());
+        }
+        seen.handle("here", WatchEvent::LeaseAdded(lease("a", "here")), Vec::new, now);
+        assert_eq!(seen.deadline(), Some(now + TTL));
+        assert_eq!(seen.handle_timeout(now + TTL, NOTHING_COMES), [lease("b", "here")]);
+    }
+
+    #[test]
+    fn a_lease_that_expired_is_kept_for_as_long_as_its_packets_come() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        for id in ["live", "silent"] {
+            let expired = WatchEvent::LeaseRemoved { lease: lease(id, "here"), expired: true };
+            seen.handle("here", expired, Vec::new, now);
+        }
+        let is_live = |lease: &Lease| lease.id.0 == "live";
+        assert_eq!(seen.handle_timeout(now + TTL, is_live), [lease("silent", "here")]);
+        assert_eq!(seen.deadline(), Some(now + TTL * 2));
+        assert_eq!(seen.handle_timeout(now + TTL * 2, is_live), []);
+        assert_eq!(seen.handle_timeout(now + TTL * 3, NOTHING_COMES), [lease("live", "here")]);
     }
 
     #[test]
@@ -162,10 +214,13 @@ mod tests {
 
     #[test]
     fn only_the_nodes_own_leases_end_its_streams() {
-        let (mut seen, now) = (Seen::default(), Instant::now());
         for (node, ends) in [("here", true), ("there", false)] {
-            let event = WatchEvent::LeaseRemoved { lease: lease("a", node), expired: true };
+            let (mut seen, now) = (Seen::default(), Instant::now());
+            let event = WatchEvent::LeaseRemoved { lease: lease("a", node), expired: false };
             assert_eq!(seen.handle("here", event, Vec::new, now).is_some(), ends);
+            let event = WatchEvent::LeaseRemoved { lease: lease("a", node), expired: true };
+            assert!(seen.handle("here", event, Vec::new, now).is_none());
+            assert_eq!(seen.deadline().is_some(), ends);
         }
     }
 }
