@@ -1,8 +1,8 @@
 //! What every engine must hold to. Each case is written once, against nothing but [`Engine`], and becomes a named test
 //! of each engine by [`conformance_of`]; a case that the list there forgets is dead code, which the lints refuse.
 //!
-//! Here it is run over the in-memory engine called directly, and over the same engine behind [`crate::Client`],
-//! a socket and [`crate::service`], since both are ways into one book.
+//! Here it is run over the in-memory engine called directly, over the same engine behind [`crate::Client`],
+//! a socket and [`crate::service`], since both are ways into one book, and over the engine on a real etcd.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -147,6 +147,8 @@ macro_rules! conformance_of {
 
 conformance_of!(memory, engines::Memory::new());
 conformance_of!(memory_over_rpc, engines::MemoryOverRpc::new());
+#[cfg(feature = "etcd")]
+conformance_of!(etcd, engines::Etcd::new());
 
 /// A node whose RTP ports, RTCP included, are `min` to `max`.
 pub(crate) fn node(id: &str, min: u16, max: u16) -> NodeInfo {

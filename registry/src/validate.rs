@@ -104,9 +104,10 @@ pub(crate) fn claim(claim: &Claim) -> Result<(), RegistryError> {
         id("node_id", node_id)?;
     }
     match &claim.reassert {
-        Some(_) if claim.supersede.is_some() => {
-            Err(invalid("supersede_epoch", "a lease that is re-asserted supersedes by its own epoch"))
-        }
+        Some(_) if claim.supersede.is_some() => Err(invalid(
+            "supersede_epoch",
+            "a lease that is re-asserted supersedes by its own epoch",
+        )),
         Some(lease) => reassert(claim, lease),
         None => Ok(()),
     }

@@ -84,3 +84,34 @@ impl Registries for MemoryOverRpc {
         self.memory.pass(time).await;
     }
 }
+
+/// The engine on a real etcd, which all cases share, each with a prefix of its own. Its clock is put forward; etcd's own is not.
+#[cfg(feature = "etcd")]
+pub(super) struct Etcd {
+    engines: Mutex<Vec<Arc<crate::EtcdEngine>>>,
+}
+
+#[cfg(feature = "etcd")]
+impl Etcd {
+    pub(super) fn new() -> Self {
+        Self { engines: Mutex::default() }
+    }
+}
+
+#[cfg(feature = "etcd")]
+#[async_trait]
+impl Registries for Etcd {
+    async fn fresh(&self) -> Arc<dyn Engine> {
+        let book = MemoryConfig { ttl: TTL, rejected_port_rest: REST };
+        let engine = Arc::new(crate::etcd::tests::engine(book).await);
+        self.engines.lock().unwrap().push(engine.clone());
+        engine
+    }
+
+    async fn pass(&self, time: Duration) {
+        let engines = self.engines.lock().unwrap().clone();
+        for engine in engines {
+            engine.advance(time).await;
+        }
+    }
+}
