@@ -49,7 +49,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Takes all sockets of `part`. Both: ingest is pointed at the registry that publish embeds, unless `registry.url` names another.
+    /// Takes all sockets of `part`. Both: ingest is pointed at the registry that publish serves, unless `registry.url` names another.
     pub async fn bind(config: &Config, part: Part) -> anyhow::Result<Self> {
         let publish = match part {
             Part::Both | Part::Publish => Some(Publish::bind(config).await?),
@@ -100,6 +100,9 @@ impl Gateway {
             if demo {
                 let _ = writeln!(text, "  demo        rtsp://{}/demo", Host(publish.rtsp));
             }
+        }
+        if let Some(publish) = &self.publish {
+            let _ = writeln!(text, "  registry    {}", publish.book());
         }
         let grpc = [
             ingest.as_ref().map(|i| format!("{} (ingest)", Host(i.grpc))),

@@ -1,5 +1,6 @@
 //! publish-svc: receives RTP legs and serves them by RTSP.
 
+mod book;
 mod control;
 mod convert;
 mod fan_out;
@@ -18,4 +19,5 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use book::Book;
 pub use service::{Addresses, Publish, StartError};

@@ -11,9 +11,7 @@ use proto::v1::{
     registry_server::SERVICE_NAME as REGISTRY,
     stream_control_server::{SERVICE_NAME as STREAM_CONTROL, StreamControlServer},
 };
-use registry::{
-    Client, Engine, LeaseKeeper, LostLease, MemoryConfig, MemoryEngine, NodeInfo, NodeKeeper,
-};
+use registry::{Engine, LeaseKeeper, LostLease, NodeInfo, NodeKeeper};
 use svc_core::{
     config::Config, drain::Shutdown, grpc, http, metrics::Metrics, process_id, tasks::Tasks,
 };
@@ -23,6 +21,7 @@ use tonic::service::Routes;
 use tracing::{Instrument, info, warn};
 
 use crate::{
+    book::Book,
     control::{Context, Control},
     leases,
     leg::LegSettings,
@@ -40,6 +39,7 @@ type Serve = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The bound service.
 pub struct Publish {
     addresses: Addresses,
+    book: Book,
     rtsp: rtsp::Server,
     servers: [(&'static str, Serve); 2],
     keep_leases: Serve,
@@ -88,15 +88,38 @@ pub enum StartError {
         /// What is wrong with it.
         source: registry::RegistryError,
     },
+    /// A file cannot be read.
+    #[error("{key} = {path:?}: {source}")]
+    File {
+        /// The config key.
+        key: &'static str,
+        /// Its value.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A certificate without its key, or a key without its certificate.
+    #[error("etcd.cert_file and etcd.key_file: one needs the other")]
+    HalfAnIdentity,
+    /// There is an etcd to use, and no client of it in this binary.
+    #[error(
+        "etcd.endpoints = {endpoints:?}: this binary was built without etcd (cargo build --features etcd)"
+    )]
+    BuiltWithoutEtcd {
+        /// The endpoints.
+        endpoints: String,
+    },
 }
 
 impl Publish {
-    /// Takes all sockets. The registry is embedded where `config.registry.url` is empty.
+    /// Takes all sockets. The registry is served from memory unless `config` names an etcd or another registry, which need not
+    /// be there yet.
     pub async fn bind(config: &Config) -> Result<Self, StartError> {
         let metrics = Metrics::new("publish-svc");
         let (tasks, instruments) = (Tasks::new(&metrics), Instruments::new(&metrics));
         let (shutdown, ports) = (Shutdown::new(), Shutdown::new());
-        let engine = engine(config)?;
+        let book = Book::of(config);
+        let engine = book.engine(config)?;
         // The RTSP server needs the streams, which need the RTSP port: so the port is taken first.
         let sockets = rtsp::Sockets::bind(&config.rtsp).await?;
         let mut node = node_info(config, sockets.address().port());
@@ -139,6 +162,7 @@ impl Publish {
         }
         Ok(Self {
             addresses: Addresses { rtsp: rtsp.address(), grpc, http },
+            book,
             rtsp,
             servers: [("grpc", serve_grpc), ("http", Box::pin(serve_http))],
             keep_leases: Box::pin(keep_leases),
@@ -157,6 +181,11 @@ impl Publish {
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
+    }
+
+    /// Where its lease book is.
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Serves until drained or cut. Draining: the node is taken out of the registry, streams and readers are ended, all within
@@ -209,20 +238,6 @@ impl Publish {
     }
 }
 
-fn engine(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
-    let url = &config.registry.url;
-    if url.is_empty() {
-        return Ok(MemoryEngine::new(MemoryConfig {
-            ttl: config.registry.ttl,
-            rejected_port_rest: config.registry.rejected_port_rest,
-        }));
-    }
-    match Client::new(url) {
-        Ok(client) => Ok(Arc::new(client)),
-        Err(source) => Err(StartError::Registry { url: url.clone(), source }),
-    }
-}
-
 fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> StartError {
     move |source| StartError::Bind { key, address, source }
 }
@@ -272,14 +287,13 @@ fn announced_address(config: &Config) -> IpAddr {
     if !bound.is_unspecified() {
         return bound;
     }
-    towards(&config.registry.url).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+    towards(&Book::of(config)).unwrap_or(IpAddr::from([127, 0, 0, 1]))
 }
 
-/// The local address from which packets to the host of `url` go; nothing is sent.
-fn towards(url: &str) -> Option<IpAddr> {
-    let uri: tonic::transport::Uri = url.parse().ok()?;
+/// The local address from which packets to the lease book's host go; nothing is sent.
+fn towards(book: &Book) -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect((uri.host()?, uri.port_u16()?)).ok()?;
+    socket.connect(book.host()?).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 

@@ -54,6 +54,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("ring", "the ring of each stream on the node"),
     ("rtsp", "the RTSP server"),
     ("registry", "where the registry is"),
+    (
+        "etcd",
+        "the etcd that the registry keeps its book in, for several publish-svc that serve one registry",
+    ),
     ("log", "logs"),
 ];
 
@@ -285,19 +289,46 @@ pub const KEYS: &[Key] = &[
     ),
     key!(
         registry.url,
-        HTTP,
-        "The registry. Empty: embedded in publish-svc; for ingest-svc alone http://127.0.0.1:50052"
+        Rule::Urls(&["http"]),
+        "The registry; of several, which have to share one book, the next is asked when one fails, and so of all addresses that a name has. Empty: served by publish-svc itself; for ingest-svc alone http://127.0.0.1:50052"
     ),
     key!(
         registry.ttl,
         Rule::Time(span(1000, HOUR)),
-        "Embedded registry: how long a lease or node lives without a renewal"
+        "Where the registry is served: how long a lease or node lives without a renewal"
     ),
     key!(
         registry.rejected_port_rest,
         Rule::Time(Duration::ZERO..=HOUR),
-        "Embedded registry: how long a port that a node could not bind is set aside"
+        "Where the registry is served: how long a port that a node could not bind is set aside"
     ),
+    key!(
+        etcd.endpoints,
+        Rule::Urls(&["http", "https"]),
+        "The members of the etcd. Empty: the book of the registry that publish-svc serves is in its memory"
+    ),
+    key!(
+        etcd.prefix,
+        Rule::Prefix,
+        "What all keys in etcd begin with. Gateways with the same one are one cluster"
+    ),
+    key!(etcd.user, Rule::Text, "The user that etcd knows this process as. Empty: none"),
+    key!(
+        etcd.password_file,
+        Rule::Path,
+        "A file with that user's password, without the end of its line"
+    ),
+    key!(
+        etcd.ca_file,
+        Rule::Path,
+        "PEM file of the authorities that members are believed by. Empty: the system's. For https"
+    ),
+    key!(
+        etcd.cert_file,
+        Rule::Path,
+        "PEM file of the certificate that is shown to members that ask for one. Empty: none. For https"
+    ),
+    key!(etcd.key_file, Rule::Path, "PEM file of the key of that certificate"),
     key!(
         log.level,
         Rule::Filter,

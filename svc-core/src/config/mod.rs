@@ -38,6 +38,8 @@ pub struct Config {
     pub rtsp: RtspConfig,
     /// `[registry]`
     pub registry: RegistryConfig,
+    /// `[etcd]`
+    pub etcd: EtcdConfig,
     /// `[log]`
     pub log: LogConfig,
 }
@@ -182,12 +184,31 @@ pub struct RtspConfig {
 /// `[registry]`: where the registry is.
 #[derive(Clone, Debug)]
 pub struct RegistryConfig {
-    /// "http://host:port" of the registry; empty on publish-svc: it is embedded here. Empty on ingest-svc alone: http://127.0.0.1:50052.
+    /// "http://host:port" of the registry, several separated by commas; empty on publish-svc: it serves one itself. Empty on ingest-svc alone: http://127.0.0.1:50052.
     pub url: String,
-    /// Embedded: how long a lease or node lives without a renewal. 10 s
+    /// Served here: how long a lease or node lives without a renewal. 10 s
     pub ttl: Duration,
-    /// Embedded: how long a rejected port is set aside. 60 s
+    /// Served here: how long a rejected port is set aside. 60 s
     pub rejected_port_rest: Duration,
+}
+
+/// `[etcd]`: the store of the registry that publish-svc serves.
+#[derive(Clone, Debug)]
+pub struct EtcdConfig {
+    /// "http(s)://host:port" of each member, separated by commas; empty: no etcd. Empty
+    pub endpoints: String,
+    /// What all keys begin with; begins and ends in "/". "/rtmp2rtsp/"
+    pub prefix: String,
+    /// The user; empty: none.
+    pub user: String,
+    /// The file with the user's password; empty: none.
+    pub password_file: String,
+    /// PEM file of authorities; empty: the system's.
+    pub ca_file: String,
+    /// PEM file of our certificate; empty: none.
+    pub cert_file: String,
+    /// PEM file of its key; empty: none.
+    pub key_file: String,
 }
 
 /// `[log]`: logs.
@@ -302,6 +323,20 @@ impl Default for RegistryConfig {
             url: String::new(),
             ttl: Duration::from_secs(10),
             rejected_port_rest: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for EtcdConfig {
+    fn default() -> Self {
+        Self {
+            endpoints: String::new(),
+            prefix: "/rtmp2rtsp/".to_owned(),
+            user: String::new(),
+            password_file: String::new(),
+            ca_file: String::new(),
+            cert_file: String::new(),
+            key_file: String::new(),
         }
     }
 }

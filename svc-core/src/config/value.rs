@@ -32,6 +32,12 @@ pub enum Rule {
     Time(RangeInclusive<Duration>),
     /// `scheme://host:port`, or empty.
     Url(&'static str),
+    /// Several of `scheme://host:port`, of any of the schemes, separated by commas; or empty.
+    Urls(&'static [&'static str]),
+    /// What keys of a store begin with: begins and ends in `/`.
+    Prefix,
+    /// Any text on one line, or empty.
+    Text,
     /// A range of multicast addresses, or empty.
     Multicast,
     /// 1 to 128 letters, digits, `.`, `_`, `-`; or empty.
@@ -95,6 +101,12 @@ impl Rule {
                 show_time(*range.end())
             ),
             Self::Url(scheme) => format!("{scheme}://host:port, or empty"),
+            Self::Urls(schemes) => {
+                let one = format!("{}://host:port", schemes.join(":// or "));
+                format!("{one}, several separated by commas, or empty")
+            }
+            Self::Prefix => "text that begins and ends in \"/\"".into(),
+            Self::Text => "text on one line, or empty".into(),
             Self::Multicast => "IPv4 multicast addresses, such as 239.255.42.0/24, or empty".into(),
             Self::Id => {
                 format!("up to {MAX_ID_CHARS} letters, digits, \".\", \"_\", \"-\", or empty")
@@ -126,6 +138,15 @@ impl Rule {
                 .filter(|time| range.contains(time))
                 .map(Value::Time),
             Self::Url(scheme) => is_url(scheme, text).then(|| Value::Text(text.into())),
+            Self::Urls(schemes) => {
+                let is_one = |url: &str| {
+                    let url = url.trim();
+                    !url.is_empty() && schemes.iter().any(|scheme| is_url(scheme, url))
+                };
+                (text.is_empty() || text.split(',').all(is_one)).then(|| Value::Text(text.into()))
+            }
+            Self::Prefix => is_prefix(text).then(|| Value::Text(text.into())),
+            Self::Text => (!text.contains(char::is_control)).then(|| Value::Text(text.into())),
             Self::Multicast => text.parse().ok().map(Value::Multicast),
             Self::Id => is_id(text).then(|| Value::Text(text.into())),
             // Whether it is there is for the one who opens it to say, and why not.
@@ -217,6 +238,14 @@ fn is_url(scheme: &str, text: &str) -> bool {
         (plain && !authority.as_str().contains('@') && authority.port_u16().is_some()).then_some(())
     };
     text.is_empty() || authority().is_some()
+}
+
+fn is_prefix(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic();
+    text.starts_with('/')
+        && text.ends_with('/')
+        && text.len() <= MAX_ID_CHARS
+        && text.chars().all(plain)
 }
 
 fn is_id(text: &str) -> bool {
