@@ -9,6 +9,8 @@ pub mod clips;
 pub mod control;
 pub mod follow;
 pub mod frames;
+pub mod gaps;
+pub mod hosts;
 pub mod interop;
 pub mod island;
 pub mod nginx;

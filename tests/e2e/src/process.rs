@@ -28,7 +28,7 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let built = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "gateway"])
+            .args(["build", "--quiet", "--package", "gateway", "--features", "etcd"])
             .current_dir(repository())
             .status()
             .expect("cargo does not start");
@@ -242,6 +242,22 @@ impl Gateway {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// SIGSTOP: it stands still, its sockets stay.
+    pub async fn stand_still(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// SIGCONT
+    pub async fn go_on(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let told = Command::new("kill").args([signal, &pid]).status().await.expect("kill");
+        assert!(told.success());
+    }
+
     /// kill -9.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("kill");
@@ -249,9 +265,7 @@ impl Gateway {
 
     /// SIGTERM; waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let pid = self.child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
-        assert!(told.success());
+        self.signal("-TERM").await;
         tokio::time::timeout(crate::PATIENCE, self.child.wait())
             .await
             .expect("it does not end")

@@ -1,0 +1,329 @@
+//! What a fault does to who watches: etcd, its leader, the registry, or the way to it goes and comes back. Each says the longest time
+//! that a reader went without a picture; that it goes on in its session, with no packet lost, is held to.
+
+use std::time::{Duration, Instant};
+
+use e2e::{
+    clients::Running,
+    clips::clip,
+    control::{leases, registry, streams, until_live},
+    eventually,
+    gaps::Watcher,
+    hosts::Hosts,
+    process::{Gateway, Setup},
+};
+use proto::v1::{AllocatePortRequest, Lease, ListNodesRequest, ReleasePortRequest};
+use test_etcd::Etcd;
+use tokio::process::Command;
+use tonic::Code;
+
+/// How long the registry keeps what nobody renews, in these tests.
+const TTL: Duration = Duration::from_secs(2);
+
+/// The clip again and again, as an encoder would go on.
+fn endless(mut ffmpeg: Command, url: &str) -> Running {
+    ffmpeg.args(["-v", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i"]).arg(clip("small"));
+    ffmpeg.args(["-c", "copy", "-f", "flv", url]);
+    Running::start(ffmpeg)
+}
+
+fn publish_here(url: &str) -> Running {
+    endless(Command::new("ffmpeg"), url)
+}
+
+fn node(id: &str) -> Setup {
+    Setup::publish().with("registry-ttl", "2s").with("publish-node-id", id)
+}
+
+async fn wait(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// The node that has a live stream.
+async fn node_of<'a>(nodes: &[&'a Gateway], key: &str) -> &'a Gateway {
+    let found = eventually(&format!("a node has {key}"), async || {
+        for node in nodes {
+            if streams(&node.publish_grpc()).await.iter().any(|stream| stream.stream_key == key) {
+                return Some(*node);
+            }
+        }
+        None
+    })
+    .await;
+    until_live(&found.publish_grpc(), key).await;
+    found
+}
+
+async fn lease_of(url: &str, key: &str) -> Lease {
+    eventually(&format!("{key} has a lease"), async || {
+        leases(url).await.into_iter().find(|lease| lease.stream_key == key)
+    })
+    .await
+}
+
+/// Whether a claim is refused as it is to be without a registry, and how soon.
+async fn refused_as_unavailable(url: &str) -> Duration {
+    let asked = Instant::now();
+    let request = AllocatePortRequest {
+        stream_key: "other".into(),
+        owner_id: "nobody".into(),
+        ..AllocatePortRequest::default()
+    };
+    let refused = registry(url).await.allocate_port(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    asked.elapsed()
+}
+
+/// Two nodes and an ingest over three members of etcd.
+struct Cluster {
+    etcd: Etcd,
+    nodes: [Gateway; 2],
+    ingest: Gateway,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let etcd = tokio::task::spawn_blocking(|| Etcd::with(3, "http", &[])).await.unwrap();
+        let endpoints = etcd.endpoints().join(",");
+        let with_etcd = |id| node(id).with("etcd-endpoints", &endpoints).start();
+        let nodes = [with_etcd("n1").await, with_etcd("n2").await];
+        let urls = nodes.iter().map(Gateway::publish_grpc).collect::<Vec<_>>().join(",");
+        let ingest = Setup::ingest(&urls).start().await;
+        eventually("both nodes are known to both", async || {
+            for node in &nodes {
+                let mut registry = registry(&node.publish_grpc()).await;
+                let listed = registry.list_nodes(ListNodesRequest {}).await.ok()?.into_inner();
+                if listed.nodes.len() != 2 {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        Self { etcd, nodes, ingest }
+    }
+
+    fn registry(&self) -> String {
+        self.nodes[0].publish_grpc()
+    }
+
+    /// A stream can be started and read, and leaves nothing behind.
+    async fn takes_another(&self, key: &str) {
+        let publisher = eventually(&format!("{key} can be published"), async || {
+            let publisher = publish_here(&self.ingest.rtmp_url(key));
+            wait(Duration::from_secs(1)).await;
+            let all = leases(&self.registry()).await;
+            all.iter().any(|lease| lease.stream_key == key).then_some(publisher)
+        })
+        .await;
+        let node = node_of(&[&self.nodes[0], &self.nodes[1]], key).await;
+        Watcher::start(&node.rtsp_url(key)).await;
+        drop(publisher);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_streams_feel_no_fault_of_etcd() {
+    let mut cluster = Cluster::start().await;
+    let _publisher = publish_here(&cluster.ingest.rtmp_url("live"));
+    let node = node_of(&[&cluster.nodes[0], &cluster.nodes[1]], "live").await;
+    let watcher = Watcher::start(&node.rtsp_url("live")).await;
+    let registry = cluster.registry();
+    let lease = lease_of(&registry, "live").await;
+
+    let began = Instant::now();
+    let leader = cluster.etcd.leader();
+    cluster.etcd.members[leader].kill();
+    wait(TTL * 2).await;
+    cluster.takes_another("after-the-leader").await;
+    println!("kill -9 of the leader: longest gap {:?}", watcher.longest_gap(began));
+    cluster.etcd.members[leader].start();
+
+    let began = Instant::now();
+    let leader = cluster.etcd.leader();
+    cluster.etcd.members[leader].stop();
+    wait(TTL * 3).await;
+    cluster.etcd.members[leader].resume();
+    cluster.takes_another("after-the-stop").await;
+    println!("SIGSTOP of the leader: longest gap {:?}", watcher.longest_gap(began));
+
+    let began = Instant::now();
+    for member in &mut cluster.etcd.members[..2] {
+        member.kill();
+    }
+    wait(TTL).await;
+    let refusals =
+        [refused_as_unavailable(&registry).await, refused_as_unavailable(&registry).await];
+    println!("two of three gone: claims refused after {refusals:?}");
+    wait(TTL * 2).await;
+    for member in &mut cluster.etcd.members[..2] {
+        member.start();
+    }
+    watcher.sees_more().await;
+    cluster.takes_another("after-the-quorum").await;
+    println!("kill -9 of two of three: longest gap {:?}", watcher.longest_gap(began));
+
+    let after = lease_of(&registry, "live").await;
+    assert_eq!((after.rtp_port, after.epoch), (lease.rtp_port, lease.epoch), "it is the same leg");
+    drop((watcher, _publisher));
+    eventually("no lease is left", async || leases(&registry).await.is_empty().then_some(())).await;
+}
+
+/// Each at a registry of its own, which share one etcd.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_ingests_that_claim_one_key_at_once_one_gets_it_a_thousand_times() {
+    const TIMES: usize = 1000;
+    let cluster = Cluster::start().await;
+    let mut registries = [
+        registry(&cluster.nodes[0].publish_grpc()).await,
+        registry(&cluster.nodes[1].publish_grpc()).await,
+    ];
+    let claim = |owner: &str| AllocatePortRequest {
+        stream_key: "contested".into(),
+        owner_id: owner.into(),
+        ..AllocatePortRequest::default()
+    };
+    let (mut last_epoch, mut won_by_first) = (0, 0);
+    for _ in 0..TIMES {
+        let [first, second] = &mut registries;
+        let (one, other) =
+            tokio::join!(first.allocate_port(claim("i1")), second.allocate_port(claim("i2")));
+        won_by_first += usize::from(one.is_ok());
+        let (Ok(granted), Err(refused)) = (if one.is_ok() { (one, other) } else { (other, one) })
+        else {
+            panic!("not one of two got it");
+        };
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+        let lease = granted.into_inner().lease.unwrap();
+        assert!(lease.epoch > last_epoch, "{} after {last_epoch}", lease.epoch);
+        last_epoch = lease.epoch;
+        let release = ReleasePortRequest { lease_id: lease.lease_id };
+        registries[won_by_first % 2].release_port(release).await.unwrap();
+    }
+    println!("of {TIMES} claims the first ingest got {won_by_first}");
+    assert_eq!(leases(&cluster.registry()).await, []);
+}
+
+#[tokio::test]
+async fn live_streams_feel_no_registry_that_stands_still() {
+    let first = node("first").start().await;
+    let url = first.publish_grpc();
+    let second = Setup::publish().with("registry-url", &url).with("publish-node-id", "second");
+    let second = second.start().await;
+    let ingest = Setup::ingest(&url).start().await;
+    // Of two streams one is on each node.
+    let _publishers = ["a", "b"].map(|key| publish_here(&ingest.rtmp_url(key)));
+    let key = eventually("the second node has a stream", async || {
+        streams(&second.publish_grpc()).await.into_iter().next().map(|stream| stream.stream_key)
+    })
+    .await;
+    until_live(&second.publish_grpc(), &key).await;
+    let lease = lease_of(&url, &key).await;
+    let watcher = Watcher::start(&second.rtsp_url(&key)).await;
+    let began = Instant::now();
+    first.stand_still().await;
+    // All that it knows has expired when it goes on.
+    wait(TTL * 4).await;
+    first.go_on().await;
+    eventually("the lease is there again", async || {
+        let all = leases(&url).await;
+        all.into_iter().find(|there| there.lease_id == lease.lease_id)
+    })
+    .await;
+    // Longer than the node waits for a lease to be put back.
+    wait(TTL * 3).await;
+    watcher.sees_more().await;
+    println!("SIGSTOP of the registry: longest gap {:?}", watcher.longest_gap(began));
+    assert_eq!(lease_of(&url, &key).await.rtp_port, lease.rtp_port);
+}
+
+#[tokio::test]
+async fn partitions_between_the_parts_end_no_session() {
+    // The registry and a node, another node, an ingest with its publisher, a reader.
+    const REGISTRY: usize = 0;
+    const NODE: usize = 1;
+    const INGEST: usize = 2;
+    const READER: usize = 3;
+    let hosts = Hosts::new(4).await;
+    let first = node("first")
+        .with("publish-rtp-address", &Hosts::address(REGISTRY))
+        .in_namespace(hosts.name(REGISTRY), &Hosts::address(REGISTRY))
+        .start()
+        .await;
+    let url = first.publish_grpc();
+    let second = Setup::publish()
+        .with("registry-url", &url)
+        .with("publish-node-id", "second")
+        .in_namespace(hosts.name(NODE), &Hosts::address(NODE))
+        .start()
+        .await;
+    let ingest =
+        Setup::ingest(&url).in_namespace(hosts.name(INGEST), &Hosts::address(INGEST)).start().await;
+    let _publishers =
+        ["a", "b"].map(|key| endless(hosts.on(INGEST, "ffmpeg"), &ingest.rtmp_url(key)));
+    let key = eventually("the second node serves a stream", async || {
+        for key in ["a", "b"] {
+            let mut probe = hosts.on(READER, "ffprobe");
+            probe.args(["-v", "error", "-rtsp_transport", "tcp", &second.rtsp_url(key)]);
+            if probe.output().await.ok()?.status.success() {
+                return Some(key);
+            }
+        }
+        None
+    })
+    .await;
+    let watcher = Watcher::ffmpeg(hosts.on(READER, "ffmpeg"), &second.rtsp_url(key)).await;
+
+    for (what, one, other) in [("the node", NODE, REGISTRY), ("ingest", INGEST, REGISTRY)] {
+        let began = Instant::now();
+        hosts.cut(one, other).await;
+        wait(TTL * 4).await;
+        watcher.sees_more().await;
+        println!("{what} without the registry: longest gap {:?}", watcher.longest_gap(began));
+        hosts.heal(one, other).await;
+        wait(TTL * 3).await;
+        watcher.sees_more().await;
+        println!("{what} with it again: longest gap {:?}", watcher.longest_gap(began));
+    }
+
+    let began = Instant::now();
+    hosts.cut(INGEST, NODE).await;
+    wait(Duration::from_secs(3)).await;
+    hosts.heal(INGEST, NODE).await;
+    watcher.sees_more().await;
+    println!("ingest without the node for 3 s: longest gap {:?}", watcher.longest_gap(began));
+}
+
+#[tokio::test]
+async fn a_node_that_is_back_after_its_ttl_has_nothing_of_what_was_made_elsewhere_meanwhile() {
+    let first = node("first").start().await;
+    let url = first.publish_grpc();
+    let ingest = Setup::ingest(&url).start().await;
+    let second = Setup::publish().with("registry-url", &url).with("publish-node-id", "second");
+    let second = second.start().await;
+    let _publishers = ["a", "b"].map(|key| publish_here(&ingest.rtmp_url(key)));
+    let key = eventually("the second node has a stream", async || {
+        streams(&second.publish_grpc()).await.into_iter().next().map(|stream| stream.stream_key)
+    })
+    .await;
+    until_live(&second.publish_grpc(), &key).await;
+    let old = lease_of(&url, &key).await;
+    let began = Instant::now();
+    second.stand_still().await;
+    until_live(&first.publish_grpc(), &key).await;
+    println!("SIGSTOP of a node: its stream is on another after {:?}", began.elapsed());
+    let watcher = Watcher::start(&first.rtsp_url(&key)).await;
+    second.go_on().await;
+    eventually("the node that was away ends its stream", async || {
+        streams(&second.publish_grpc()).await.is_empty().then_some(())
+    })
+    .await;
+    watcher.sees_more().await;
+    let all = leases(&url).await;
+    let of_key: Vec<_> = all.iter().filter(|lease| lease.stream_key == key).collect();
+    assert_eq!(of_key.len(), 1, "{all:?}");
+    assert_eq!(of_key[0].node_id, "first");
+    assert!(of_key[0].epoch >= old.epoch);
+    // The old port is free again.
+    std::net::UdpSocket::bind(("127.0.0.1", u16::try_from(old.rtp_port).unwrap())).unwrap();
+}
