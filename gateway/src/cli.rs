@@ -14,6 +14,8 @@ pub struct Asked {
     pub demo: bool,
     /// Only print the configuration in effect.
     pub print_config: bool,
+    /// Only ask whether what runs here is ready, at these URLs, or at those of the configuration if there are none.
+    pub healthcheck: Option<Vec<String>>,
     /// The configuration in effect.
     pub config: Config,
 }
@@ -44,14 +46,27 @@ pub fn command() -> Command {
                 .visible_alias("publish")
                 .about("Only receives RTP and serves RTSP; embeds the registry unless registry.url names one"),
         )
+        .subcommand(healthcheck())
+}
+
+fn healthcheck() -> Command {
+    let urls = "What has to answer 200, such as http://127.0.0.1:8080/readyz. Without any: the HTTP ports of the \
+        configuration (file, environment, flags) on which someone listens, one at least";
+    Command::new("healthcheck")
+        .about("Only asks whether what runs on this host is ready: exits with 0, or with 1 and the reason")
+        .arg(Arg::new("url").value_name("URL").num_args(0..).help(urls))
 }
 
 /// What `matches` of [`command`] ask for.
 pub fn asked(matches: &ArgMatches) -> Result<Asked, ConfigError> {
+    let healthcheck = matches
+        .subcommand_matches("healthcheck")
+        .map(|matches| matches.get_many("url").into_iter().flatten().cloned().collect());
     // Global arguments given on either side of a subcommand are known to the subcommand's matches.
     let (part, matches) = match matches.subcommand() {
         Some(("ingest-svc", matches)) => (Part::Ingest, matches),
-        Some((_, matches)) => (Part::Publish, matches),
+        Some(("publish-svc", matches)) => (Part::Publish, matches),
+        Some((_, matches)) => (Part::Both, matches),
         None => (Part::Both, matches),
     };
     let on = |name| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
@@ -59,6 +74,7 @@ pub fn asked(matches: &ArgMatches) -> Result<Asked, ConfigError> {
         part,
         demo: on("demo"),
         print_config: on("print-config"),
+        healthcheck,
         config: config::from_flags(matches)?,
     })
 }
@@ -93,6 +109,15 @@ mod tests {
         assert_eq!(asked.part, Part::Both);
         assert!(asked.demo && !asked.print_config);
         assert_eq!(parse(&["publish-svc"]).part, Part::Publish);
+    }
+
+    #[test]
+    fn a_health_check_takes_urls_or_the_configuration() {
+        assert_eq!(parse(&[]).healthcheck, None);
+        assert_eq!(parse(&["healthcheck"]).healthcheck, Some(vec![]));
+        let asked = parse(&["healthcheck", "http://a:1", "http://b:2", "--rtmp-listen", "[::1]:7"]);
+        assert_eq!(asked.healthcheck.unwrap(), ["http://a:1", "http://b:2"]);
+        assert_eq!(asked.config.rtmp.listen, "[::1]:7".parse().unwrap());
     }
 
     #[test]

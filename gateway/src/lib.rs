@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod health;
 mod run;
 
 pub use run::{Gateway, Part, Signals};

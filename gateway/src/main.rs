@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
-use gateway::{Gateway, Signals, cli, demo};
+use gateway::{Gateway, Signals, cli, demo, health};
 use svc_core::{config, drain::Shutdown, telemetry};
 
 /// Each access unit takes and gives back a few buffers, in the order of a ring: docs/performance.md has what others cost.
@@ -36,6 +36,9 @@ fn start(matches: &clap::ArgMatches) -> anyhow::Result<()> {
     if asked.print_config {
         print(&config::to_toml(&asked.config));
         return Ok(());
+    }
+    if let Some(urls) = &asked.healthcheck {
+        return Ok(health::check(urls, &asked.config)?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(asked));

@@ -230,7 +230,7 @@ async fn first_to_end(services: &mut [Service]) -> anyhow::Error {
 }
 
 /// An address that is bound, as reached from this host: the loopback address where it is unspecified.
-fn reachable(bound: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
