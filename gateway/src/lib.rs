@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod demo;
 pub mod health;
+pub mod limits;
 mod run;
 
 pub use run::{Gateway, Part, Signals};

@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
-use gateway::{Gateway, Signals, cli, demo, health};
+use gateway::{Gateway, Signals, cli, demo, health, limits};
 use svc_core::{config, drain::Shutdown, telemetry};
 
 /// Each access unit takes and gives back a few buffers, in the order of a ring: docs/performance.md has what others cost.
@@ -55,6 +55,10 @@ async fn run(asked: cli::Asked) -> anyhow::Result<()> {
 }
 
 async fn serve(asked: cli::Asked) -> anyhow::Result<()> {
+    match limits::raise_open_files() {
+        Ok(open_files) => tracing::debug!(open_files, "the limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
     let shutdown = Shutdown::new();
     // Before the sockets are bound, so that a signal from then on ends in order.
     tokio::spawn(follow(Signals::catch()?, shutdown.clone()));
