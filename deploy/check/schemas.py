@@ -7,7 +7,7 @@ import kubernetes_validate
 import yaml
 
 # The oldest version with all that is used (docs/kubernetes.md), and the newest that the package knows.
-VERSIONS = ("1.30", kubernetes_validate.latest_version())
+VERSIONS = ("1.30", ".".join(kubernetes_validate.latest_version().split(".")[:2]))
 # What comes from operators and has no schema in Kubernetes; deploy/check/references.py looks at it.
 OPERATORS = {
     "cert-manager.io": {"Certificate", "Issuer"},
@@ -38,11 +38,11 @@ def main():
     for path in sys.argv[1:]:
         with open(path) as file:
             docs = [doc for doc in yaml.safe_load_all(file) if doc]
+        count += len(docs)
         for version in VERSIONS:
             for problem in (p for doc in docs for p in problems_of(doc, version)):
                 print(f"{path}, Kubernetes {version}: {problem}", file=sys.stderr)
                 failed += 1
-            count += len(docs)
     print(f"{count} manifests against {' and '.join(VERSIONS)}")
     # What cannot be has to be refused, else nothing was checked.
     broken = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replica": 1}}
