@@ -59,7 +59,11 @@ class Binary:
     def _config(self, args, env):
         env = {name: value for name, value in env if name not in getattr(self, "pending", {})}
         done = subprocess.run(
-            [self.path, *args, "--print-config"], env=env, capture_output=True, text=True, timeout=30
+            [self.path, *args, "--print-config"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         if done.returncode != 0:
             raise Refused(done.stderr.strip())
@@ -67,7 +71,9 @@ class Binary:
 
     def runs(self, args):
         """The exit code of a call of the binary."""
-        return subprocess.run([self.path, *args], env={}, capture_output=True, timeout=30).returncode
+        return subprocess.run(
+            [self.path, *args], env={}, capture_output=True, timeout=30
+        ).returncode
 
     def tcp_ports(self, args, config):
         """The TCP ports that a process with these arguments listens on, by the names that manifests give them."""
@@ -95,11 +101,18 @@ class Binary:
 
     def drain(self, args, config):
         """How long a process with these arguments may take to end, in seconds: one service after the other."""
-        parts = {"ingest": ["ingest"], "publish": ["publish"], "both": ["ingest", "publish"]}[part_of(args)]
+        parts = {"ingest": ["ingest"], "publish": ["publish"], "both": ["ingest", "publish"]}[
+            part_of(args)
+        ]
         return sum(seconds(config[part]["drain_grace"]) + CUT_GRACE for part in parts)
 
 
 def part_of(args):
     """What runs in a process with these arguments: "ingest", "publish" or "both"."""
-    names = {"ingest-svc": "ingest", "ingest": "ingest", "publish-svc": "publish", "publish": "publish"}
+    names = {
+        "ingest-svc": "ingest",
+        "ingest": "ingest",
+        "publish-svc": "publish",
+        "publish": "publish",
+    }
     return next((names[arg] for arg in args if arg in names), "both")

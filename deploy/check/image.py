@@ -33,7 +33,9 @@ def check_dockerfile(text, ignore, cargo, binary):
     wanted.add("{}-{}/udp".format(*binary.reader_ports([], config)))
     wanted.add(f"{config['publish']['rtp_port_min']}-{config['publish']['rtp_port_max']}/udp")
     if set(final["EXPOSE"].split()) != wanted:
-        problems.append(f"Dockerfile: it exposes {final['EXPOSE']}, the defaults are {sorted(wanted)}")
+        problems.append(
+            f"Dockerfile: it exposes {final['EXPOSE']}, the defaults are {sorted(wanted)}"
+        )
     toolchain = re.search(r"rust:(\d+)\.(\d+)", text)
     least = [int(n) for n in cargo["workspace"]["package"]["rust-version"].split(".")]
     if [int(n) for n in toolchain.groups()] < least:
@@ -41,7 +43,10 @@ def check_dockerfile(text, ignore, cargo, binary):
     if "ARG FEATURES=etcd" not in text:
         problems.append("Dockerfile: the image cannot use etcd")
     allowed = {line.removeprefix("!") for line in ignore.splitlines() if line.startswith("!")}
-    needed = {member.split("/")[0] for member in cargo["workspace"]["members"]} | {"Cargo.toml", "Cargo.lock"}
+    needed = {member.split("/")[0] for member in cargo["workspace"]["members"]} | {
+        "Cargo.toml",
+        "Cargo.lock",
+    }
     for name in sorted(needed - allowed):
         problems.append(f".dockerignore: {name} does not get into the build")
     return problems
@@ -56,8 +61,14 @@ def check_compose(compose, version, binary):
         problems.append(f"compose: the profiles are {sorted(profiles)}")
     for profile in sorted(profiles):
         members = {n: s for n, s in services.items() if profile in s["profiles"]}
-        hosts = [p.rsplit(":", 1)[0] + p.partition("/")[2] for s in members.values() for p in s.get("ports", [])]
-        problems += [f"compose: {h} is taken twice" for h in sorted({h for h in hosts if hosts.count(h) > 1})]
+        hosts = [
+            p.rsplit(":", 1)[0] + p.partition("/")[2]
+            for s in members.values()
+            for p in s.get("ports", [])
+        ]
+        problems += [
+            f"compose: {h} is taken twice" for h in sorted({h for h in hosts if hosts.count(h) > 1})
+        ]
         for name, one in members.items():
             looks = [hardening(one), names(one, members, compose)]
             if one["image"].startswith("rtmp2rtsp:"):
@@ -119,13 +130,19 @@ def ours(service, version, binary):
     if set(published) != wanted:
         yield f"it publishes {sorted(published)}, the process listens on {sorted(wanted)}"
     for name, number in tcp.items():
-        if name.rsplit("-")[-1] in ("grpc", "http") and not published.get(str(number), "").startswith("127.0.0.1:"):
+        if name.rsplit("-")[-1] in ("grpc", "http") and not published.get(
+            str(number), ""
+        ).startswith("127.0.0.1:"):
             yield f"{name} is open to other machines"
     if udp and any(published.get(f"{p}/udp") != str(p) for p in udp):
         yield "readers are told of other UDP ports than are published"
     grace, drain = seconds(service["stop_grace_period"]), binary.drain(args, config)
     if drain >= grace:
         yield f"it is killed after {grace} s and takes up to {drain} s to end"
-    address = next(iter(n.get("ipv4_address") for n in service["networks"].values()), None) if isinstance(service.get("networks"), dict) else None
+    address = (
+        next(iter(n.get("ipv4_address") for n in service["networks"].values()), None)
+        if isinstance(service.get("networks"), dict)
+        else None
+    )
     if "publish-svc" in args and config["publish"]["rtp_address"] != address:
         yield f"publish.rtp_address is not its address {address}"

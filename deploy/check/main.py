@@ -28,7 +28,9 @@ def kustomizes():
     """Whether there is a kubectl with a kustomize that is new enough."""
     if shutil.which("kubectl") is None:
         return False
-    done = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True
+    )
     version = json.loads(done.stdout or "{}").get("kustomizeVersion", "v0")
     return int(version.lstrip("v").split(".")[0]) >= KUSTOMIZE
 
@@ -39,7 +41,9 @@ def rendered(overlay):
     text = path.read_text() if path.exists() else ""
     if not kustomizes():
         return text, None
-    done = subprocess.run(["kubectl", "kustomize", TREE / "overlays" / overlay], capture_output=True, text=True)
+    done = subprocess.run(
+        ["kubectl", "kustomize", TREE / "overlays" / overlay], capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise SystemExit(f"{overlay}: {done.stderr}")
     # Documents are compared, not text: another kustomize may order or wrap it otherwise.
@@ -68,18 +72,29 @@ def check_overlay(manifests, binary, exported):
 
 def check_all(binary, exported):
     """What is wrong with deploy/; sentences."""
-    problems = [f"deploy/check/binary.py: the binary knows {key}, take it out of PENDING" for key in binary.stale]
+    problems = [
+        f"deploy/check/binary.py: the binary knows {key}, take it out of PENDING"
+        for key in binary.stale
+    ]
     for overlay in OVERLAYS:
         text, same = rendered(overlay)
         if same is False:
-            problems.append(f"rendered/{overlay}.yaml is not what kustomize gives: scripts/check-deploy --render")
+            problems.append(
+                f"rendered/{overlay}.yaml is not what kustomize gives: scripts/check-deploy --render"
+            )
         found = check_overlay(Manifests.load(text), binary, exported)
         problems += [f"{overlay}: {problem}" for problem in found]
-        print(f"{overlay}: {len(Manifests.load(text).docs)} manifests", "" if same is not None else "(not rendered: no kubectl)")
+        print(
+            f"{overlay}: {len(Manifests.load(text).docs)} manifests",
+            "" if same is not None else "(not rendered: no kubectl)",
+        )
     version = cargo()["workspace"]["package"]["version"]
     cluster = Manifests.load((TREE / "rendered/cluster.yaml").read_text())
     problems += metrics.check(TOP, cluster, exported)
-    dockerfile, ignore = (TOP / "deploy/Dockerfile").read_text(), (TOP / ".dockerignore").read_text()
+    dockerfile, ignore = (
+        (TOP / "deploy/Dockerfile").read_text(),
+        (TOP / ".dockerignore").read_text(),
+    )
     problems += image.check_dockerfile(dockerfile, ignore, cargo(), binary)
     compose = yaml.safe_load((TOP / "deploy/compose.yaml").read_text())
     problems += image.check_compose(compose, version, binary)

@@ -7,7 +7,11 @@ import yaml
 
 OURS = {"app.kubernetes.io/name": "rtmp2rtsp"}
 # What `$(NAME)` of a field reference becomes when a configuration is tried.
-FIELDS = {"metadata.name": "pod-7d9f", "status.podIP": "10.1.2.3", "metadata.namespace": "rtmp2rtsp"}
+FIELDS = {
+    "metadata.name": "pod-7d9f",
+    "status.podIP": "10.1.2.3",
+    "metadata.namespace": "rtmp2rtsp",
+}
 
 Workload = collections.namedtuple("Workload", "name kind doc labels spec container")
 

@@ -19,7 +19,9 @@ def exported(binary, top):
     found = from_sources(top)
     for name, kind in from_binary(binary).items():
         if found.setdefault(name, kind) != kind:
-            raise SystemExit(f"{name} is a {kind}; deploy/check/metrics.py reads {found[name]} in the sources")
+            raise SystemExit(
+                f"{name} is a {kind}; deploy/check/metrics.py reads {found[name]} in the sources"
+            )
     return found
 
 
@@ -31,7 +33,9 @@ def from_sources(top):
         if "register" not in text:
             continue
         fields = dict(re.findall(r"(\w+): [\w<>, ]*?\b(Counter|Gauge|Histogram|Spread)\b", text))
-        fields |= {"0": kind for kind in re.findall(r"struct \w+\([\w<>, ]*?\b(Counter|Gauge)\b", text)}
+        # A tuple struct's only field.
+        for kind in re.findall(r"struct \w+\([\w<>, ]*?\b(Counter|Gauge)\b", text):
+            fields["0"] = kind
         call = r'register(?:_with_unit)?\(\s*"(\w+)",\s*(?:"[^"]*"|help),\s*(?:Unit::(\w+),\s*)?(?:\w+\.)*(\w+)(?:\.clone\(\))?[,)\s]'
         for name, unit, field in re.findall(call, text):
             if field in fields:
@@ -62,7 +66,11 @@ def from_binary(binary):
 
 def kind_of(sample, metrics):
     """The type of the metric that a sample belongs to, or None."""
-    for pattern, kind in ((r"_total$", "counter"), (r"_(bucket|sum|count)$", "histogram"), (r"_info$", "info")):
+    for pattern, kind in (
+        (r"_total$", "counter"),
+        (r"_(bucket|sum|count)$", "histogram"),
+        (r"_info$", "info"),
+    ):
         base = re.sub(pattern, "", sample)
         if base != sample and metrics.get(base) == kind:
             return kind
@@ -108,7 +116,9 @@ def check_rules(rules, tests, metrics, words):
     problems, alerts = [], set()
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
         alerts.add(rule["alert"])
-        problems += [f"alert {rule['alert']}: {p}" for p in check_expression(rule["expr"], metrics, words)]
+        problems += [
+            f"alert {rule['alert']}: {p}" for p in check_expression(rule["expr"], metrics, words)
+        ]
         if rule["labels"].get("severity") not in ("critical", "warning"):
             problems.append(f"alert {rule['alert']} has no severity")
         if not rule.get("annotations", {}).get("summary"):
@@ -119,9 +129,15 @@ def check_rules(rules, tests, metrics, words):
         ("is silent", {c["alertname"] for c in cases if not c.get("exp_alerts")}),
     ):
         problems += [f"alert {name}: no test in which it {word}" for name in sorted(alerts - those)]
-        problems += [f"alert {name} is tested and does not exist" for name in sorted(those - alerts)]
+        problems += [
+            f"alert {name} is tested and does not exist" for name in sorted(those - alerts)
+        ]
     for series in (s["series"] for test in tests["tests"] for s in test["input_series"]):
-        problems += [f"alerts-test: {p}" for p in check_expression(series, metrics, words) if "has no task" not in p]
+        problems += [
+            f"alerts-test: {p}"
+            for p in check_expression(series, metrics, words)
+            if "has no task" not in p
+        ]
     return problems
 
 
@@ -131,7 +147,10 @@ def check_dashboard(text, metrics, words):
     problems = []
     for panel in panels:
         for target in panel["targets"]:
-            problems += [f"dashboard, {panel['title']}: {p}" for p in check_expression(target["expr"], metrics, words)]
+            problems += [
+                f"dashboard, {panel['title']}: {p}"
+                for p in check_expression(target["expr"], metrics, words)
+            ]
     if len({p["id"] for p in panels}) != len(panels):
         problems.append("dashboard: two panels have one id")
     return problems

@@ -88,20 +88,35 @@ def flows(manifests, binary):
     refused = [(ingest, publish, "UDP", p) for p in (low - 1, high + 1)]
     refused += [(EVERYWHERE, publish, "UDP", low), (EVERYWHERE, publish, "TCP", 50052)]
     refused += [(EVERYWHERE, ingest, "TCP", p) for p in (50051, 8080)]
-    refused += [(publish, EVERYWHERE, "TCP", 443), (ingest, {**EVERYWHERE, "ip": "169.254.169.254"}, "TCP", 80)]
+    refused += [
+        (publish, EVERYWHERE, "TCP", 443),
+        (ingest, {**EVERYWHERE, "ip": "169.254.169.254"}, "TCP", 80),
+    ]
     if etcd:
-        allowed += [(publish, etcd, "TCP", 2379), (etcd, etcd, "TCP", 2380), (etcd, etcd, "TCP", 2379)]
+        allowed += [
+            (publish, etcd, "TCP", 2379),
+            (etcd, etcd, "TCP", 2380),
+            (etcd, etcd, "TCP", 2379),
+        ]
         allowed += [(etcd, DNS, "UDP", 53)]
-        refused += [(ingest, etcd, "TCP", 2379), (EVERYWHERE, etcd, "TCP", 2379), (publish, etcd, "TCP", 2380)]
+        refused += [
+            (ingest, etcd, "TCP", 2379),
+            (EVERYWHERE, etcd, "TCP", 2379),
+            (publish, etcd, "TCP", 2380),
+        ]
     problems = []
     for expected, cases in ((True, allowed), (False, refused)):
         for source, target, protocol, port in cases:
             # Policies do not hold for pods in the network of their machine.
-            if not expected and any(not isinstance(w, dict) and w.spec.get("hostNetwork") for w in (source, target)):
+            if not expected and any(
+                not isinstance(w, dict) and w.spec.get("hostNetwork") for w in (source, target)
+            ):
                 continue
             if passes(manifests, source, target, protocol, port) != expected:
                 word = "does not pass" if expected else "passes"
-                problems.append(f"network: {protocol} {port} from {title(source)} to {title(target)} {word}")
+                problems.append(
+                    f"network: {protocol} {port} from {title(source)} to {title(target)} {word}"
+                )
     return problems
 
 
@@ -121,7 +136,11 @@ def one_way(manifests, direction, own, peer, protocol, port, target):
     """Whether the policies of `own`, if they are ours, let `direction` pass to or from `peer`."""
     if isinstance(own, dict) or own.spec.get("hostNetwork"):
         return True
-    policies = [p["spec"] for p in manifests.of("NetworkPolicy") if matches(p["spec"]["podSelector"], own.labels)]
+    policies = [
+        p["spec"]
+        for p in manifests.of("NetworkPolicy")
+        if matches(p["spec"]["podSelector"], own.labels)
+    ]
     policies = [spec for spec in policies if direction.capitalize() in spec.get("policyTypes", [])]
     if not policies:
         return True

@@ -127,16 +127,32 @@ def namespace(manifests, doc, _):
 def etcd(manifests, doc, _):
     """Its members are those that each of them is told, by the scheme that clients use."""
     spec, name = doc["spec"], doc["metadata"]["name"]
-    args = dict(a.removeprefix("--").split("=", 1) for a in spec["template"]["spec"]["containers"][0]["args"] if "=" in a)
+    args = dict(
+        a.removeprefix("--").split("=", 1)
+        for a in spec["template"]["spec"]["containers"][0]["args"]
+        if "=" in a
+    )
     found = manifests.get("Service", spec["serviceName"])
-    if not found or found["spec"].get("clusterIP") != "None" or not found["spec"].get("publishNotReadyAddresses"):
+    if (
+        not found
+        or found["spec"].get("clusterIP") != "None"
+        or not found["spec"].get("publishNotReadyAddresses")
+    ):
         yield "its Service does not name members before they are ready"
     scheme = args["listen-peer-urls"].split(":")[0]
-    members = [f"{name}-{n}={scheme}://{name}-{n}.{spec['serviceName']}:2380" for n in range(spec["replicas"])]
+    members = [
+        f"{name}-{n}={scheme}://{name}-{n}.{spec['serviceName']}:2380"
+        for n in range(spec["replicas"])
+    ]
     if args["initial-cluster"].split(",") != members:
         yield f"initial-cluster is {args['initial-cluster']}"
     if spec["replicas"] % 2 == 0:
         yield f"{spec['replicas']} members have no better majority than one less"
-    clients = {u.split(":")[0] for w in manifests.ours() for u in manifests.settings(w).get("RTMP2RTSP_ETCD_ENDPOINTS", "").split(",") if u}
+    clients = {
+        u.split(":")[0]
+        for w in manifests.ours()
+        for u in manifests.settings(w).get("RTMP2RTSP_ETCD_ENDPOINTS", "").split(",")
+        if u
+    }
     if clients != {args["listen-client-urls"].split(":")[0]}:
         yield f"clients use {clients}, it listens on {args['listen-client-urls']}"

@@ -25,7 +25,11 @@ def problems_of(doc, version):
         warnings.simplefilter("error")
         try:
             used = kubernetes_validate.validate(doc, version, strict=True)
-        except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError, Warning) as error:
+        except (
+            kubernetes_validate.ValidationError,
+            kubernetes_validate.SchemaNotFoundError,
+            Warning,
+        ) as error:
             yield f"{name}: {error}"
         else:
             if used not in (None, version):
@@ -45,7 +49,12 @@ def main():
                 failed += 1
     print(f"{count} manifests against {' and '.join(VERSIONS)}")
     # What cannot be has to be refused, else nothing was checked.
-    broken = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replica": 1}}
+    broken = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "x"},
+        "spec": {"replica": 1},
+    }
     if not all(list(problems_of(broken, version)) for version in VERSIONS):
         raise SystemExit("a broken Deployment passes")
     sys.exit(bool(failed))

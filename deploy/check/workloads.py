@@ -11,16 +11,24 @@ def check(manifests, binary, version):
     problems = []
     for workload in manifests.workloads():
         for look in (hardening, resources, probes, spread, mounts, account, env_references):
-            problems += [f"{workload.kind} {workload.name}: {text}" for text in look(manifests, workload)]
+            problems += [
+                f"{workload.kind} {workload.name}: {text}" for text in look(manifests, workload)
+            ]
     for workload in manifests.ours():
         for look in (settings, update, image):
-            problems += [f"{workload.kind} {workload.name}: {text}" for text in look(manifests, workload, binary, version)]
+            problems += [
+                f"{workload.kind} {workload.name}: {text}"
+                for text in look(manifests, workload, binary, version)
+            ]
     return problems
 
 
 def hardening(_, workload):
     """Restricted Pod Security, and no token."""
-    pod, own = workload.spec.get("securityContext", {}), workload.container.get("securityContext", {})
+    pod, own = (
+        workload.spec.get("securityContext", {}),
+        workload.container.get("securityContext", {}),
+    )
     wanted = {
         "runAsNonRoot": (pod.get("runAsNonRoot"), True),
         "seccompProfile": (pod.get("seccompProfile", {}).get("type"), "RuntimeDefault"),
@@ -30,7 +38,9 @@ def hardening(_, workload):
         "automountServiceAccountToken": (workload.spec.get("automountServiceAccountToken"), False),
         "enableServiceLinks": (workload.spec.get("enableServiceLinks"), False),
     }
-    yield from (f"{name} is {got!r}, not {want!r}" for name, (got, want) in wanted.items() if got != want)
+    yield from (
+        f"{name} is {got!r}, not {want!r}" for name, (got, want) in wanted.items() if got != want
+    )
     if not pod.get("runAsUser"):
         yield "runAsUser is 0 or not said"
     if len(workload.spec["containers"]) != 1:
@@ -69,14 +79,19 @@ def spread(manifests, workload):
     if len(others) > 1:
         yield f"its selector selects pods of {len(others)} workloads"
     constraints = workload.spec.get("topologySpreadConstraints", [])
-    if {c["topologyKey"] for c in constraints} != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
+    if {c["topologyKey"] for c in constraints} != {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }:
         yield "it is not spread over hosts and zones"
     affinity = workload.spec.get("affinity", {}).get("podAntiAffinity", {})
     terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", [])
     for term in [*constraints, *terms]:
         if manifests.selected(term["labelSelector"]) != [workload]:
             yield f"the {term['topologyKey']} selector does not select its own pods"
-    if workload.spec.get("hostNetwork") and not any(t["topologyKey"] == "kubernetes.io/hostname" for t in terms):
+    if workload.spec.get("hostNetwork") and not any(
+        t["topologyKey"] == "kubernetes.io/hostname" for t in terms
+    ):
         yield "two of its pods may want the ports of one machine"
 
 
@@ -172,7 +187,11 @@ def reachable(manifests, url):
         return True
     owner, number = found[1].rsplit("-", 1)
     owner = manifests.get("StatefulSet", owner)
-    return bool(owner) and owner["spec"]["serviceName"] == found[2] and int(number) < owner["spec"]["replicas"]
+    return (
+        bool(owner)
+        and owner["spec"]["serviceName"] == found[2]
+        and int(number) < owner["spec"]["replicas"]
+    )
 
 
 def files(workload, env):
@@ -188,7 +207,11 @@ def update(manifests, workload, binary, _):
     spec, args = workload.doc["spec"], workload.container.get("args", [])
     env = manifests.settings(workload)
     strategy, replicas = spec.get("strategy", {}), spec.get("replicas")
-    scaled = [h for h in manifests.of("HorizontalPodAutoscaler") if h["spec"]["scaleTargetRef"]["name"] == workload.name]
+    scaled = [
+        h
+        for h in manifests.of("HorizontalPodAutoscaler")
+        if h["spec"]["scaleTargetRef"]["name"] == workload.name
+    ]
     if strategy.get("type") == "Recreate":
         if replicas != 1 or scaled or env.get("RTMP2RTSP_ETCD_ENDPOINTS"):
             yield "Recreate is for the one pod with the registry in its memory"
