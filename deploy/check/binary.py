@@ -57,7 +57,11 @@ class Binary:
 
     @functools.lru_cache(maxsize=None)
     def _config(self, args, env):
-        env = {name: value for name, value in env if name not in getattr(self, "pending", {})}
+        pending = getattr(self, "pending", {})
+        env = {name: value for name, value in env if name not in pending}
+        # The version with etcd takes a list of registries, too.
+        if "RTMP2RTSP_ETCD_ENDPOINTS" in pending and "RTMP2RTSP_REGISTRY_URL" in env:
+            env["RTMP2RTSP_REGISTRY_URL"] = env["RTMP2RTSP_REGISTRY_URL"].split(",")[0]
         done = subprocess.run(
             [self.path, *args, "--print-config"],
             env=env,

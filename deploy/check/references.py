@@ -5,9 +5,21 @@ from manifests import named_ports
 GATEWAY_PORTS = {"rtmp": 1935, "rtmps": 1936, "rtsp": 8554, "rtsps": 8322}
 
 
+# What every overlay has, and what one with etcd has besides.
+ALWAYS = {("Service", name) for name in ("rtmp", "rtsp", "ingest", "publish", "registry")}
+CLUSTER = {("PodDisruptionBudget", name) for name in ("ingest", "publish", "etcd")} | {
+    ("HorizontalPodAutoscaler", name) for name in ("ingest", "publish")
+}
+
+
 def check(manifests, metrics):
     """What is wrong; sentences."""
-    problems = []
+    wanted = ALWAYS | (CLUSTER if manifests.get("StatefulSet", "etcd") else set())
+    problems = [
+        f"there is no {kind} {name}"
+        for kind, name in sorted(wanted)
+        if manifests.get(kind, name) is None
+    ]
     looks = {
         "Service": service,
         "PodDisruptionBudget": budget,

@@ -11,7 +11,8 @@ import yaml
 import image
 import main
 import metrics
-from broken import BINARY, EXPORTED, NETWORK, REFERENCES, WORKLOADS, Broken
+from breakable import BINARY, EXPORTED, Broken
+from broken import NETWORK, REFERENCES, WORKLOADS
 from manifests import Manifests
 
 VERSION = main.cargo()["workspace"]["package"]["version"]

@@ -10,7 +10,16 @@ def check(manifests, binary, version):
     """What is wrong with the workloads and what refers to them; sentences."""
     problems = []
     for workload in manifests.workloads():
-        for look in (hardening, resources, probes, spread, mounts, account, env_references):
+        for look in (
+            hardening,
+            resources,
+            probes,
+            spread,
+            mounts,
+            account,
+            env_references,
+            reasons,
+        ):
             problems += [
                 f"{workload.kind} {workload.name}: {text}" for text in look(manifests, workload)
             ]
@@ -132,6 +141,13 @@ def env_references(manifests, workload):
     args = " ".join(workload.container.get("args", []))
     for name in set(re.findall(r"\$\((\w+)\)", args)) - manifests.env(workload.container).keys():
         yield f"an argument refers to ${name}, which is not set"
+
+
+def reasons(_, workload):
+    """Whatever a check of policies lets it off has a reason."""
+    for name, text in workload.doc["metadata"].get("annotations", {}).items():
+        if name.startswith("checkov.io/skip") and not re.fullmatch(r"CKV\w+=.*\w+ \w+.*", text):
+            yield f"{name} gives no reason: {text}"
 
 
 def settings(manifests, workload, binary, _):
