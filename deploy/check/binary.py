@@ -13,6 +13,7 @@ PENDING = {
     "etcd.cert_file",
     "etcd.key_file",
     "hop.srtp",
+    "ingest.max_legs",
 }
 # How long a service may take to end after it was cut (CUT_GRACE in gateway/src/run.rs), in seconds.
 CUT_GRACE = 3

@@ -82,7 +82,7 @@ def flows(manifests, binary):
     allowed = [(ingest, publish, "UDP", p) for p in (low, high)]
     allowed += [(publish, publish, "UDP", p) for p in (low, high)]
     allowed += [(ingest, publish, "TCP", 50052), (publish, publish, "TCP", 50052)]
-    allowed += [(publish, ingest, "TCP", 50051)]
+    allowed += [(publish, ingest, "TCP", 50051), (ingest, ingest, "TCP", 50051)]
     allowed += [(EVERYWHERE, ingest, "TCP", 1935), (EVERYWHERE, publish, "TCP", 8554)]
     allowed += [(w, DNS, protocol, 53) for w in (ingest, publish) for protocol in ("TCP", "UDP")]
     refused = [(ingest, publish, "UDP", p) for p in (low - 1, high + 1)]
