@@ -5,8 +5,8 @@ import re
 import subprocess
 import tomllib
 
-# Keys of a version that is on its way, which manifests may name before the binary knows them: "section.key". Empty, but while such a
-# version is being merged; what the binary knows has to leave the list.
+# Keys of a version that is on its way, "section.key", which manifests may name before the binary knows them. Empty, but while such a
+# version is being merged: when the binary knows all of them they have to leave the list.
 PENDING = {
     "etcd.endpoints",
     "etcd.ca_file",
@@ -50,7 +50,7 @@ class Binary:
         self.defaults = self.config((), {})
         known = {f"{s}.{k}" for s, keys in self.defaults.items() for k in keys}
         self.pending = {env_name(key): key for key in PENDING - known}
-        self.stale = sorted(PENDING & known)
+        self.stale = bool(PENDING) and PENDING <= known
 
     def config(self, args, env):
         """The configuration in effect with arguments and variables, as sections of keys. Raises Refused."""
