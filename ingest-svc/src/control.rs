@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use media::rtmp::RtmpUrl;
+use media::{StreamKey, rtmp::RtmpUrl};
 use proto::v1::{self, stream_control_server::StreamControl};
 use svc_core::{
     drain::Shutdown,
@@ -28,8 +28,8 @@ impl Control {
         Self { table, tasks, shutdown }
     }
 
-    /// Arms a key, or pulls it.
-    pub(crate) fn start(
+    /// Arms a key, or pulls it, or makes a leg of it to a further node.
+    pub(crate) async fn start(
         &self,
         request: &v1::StartStreamRequest,
     ) -> Result<v1::StartStreamResponse, ApiError> {
@@ -41,6 +41,9 @@ impl Control {
         if request.lease.is_some() {
             return Err(ApiError::field("lease", not_here));
         }
+        if !request.node_id.is_empty() {
+            return self.add_leg(&key, request).await;
+        }
         let source = match request.source_url.as_str() {
             "" => None,
             // The error says what is wrong without repeating the URL, which may hold secrets.
@@ -50,7 +53,23 @@ impl Control {
         Ok(v1::StartStreamResponse { stream: Some(self.table.start(&key, arming, source)?) })
     }
 
-    /// Ends a stream.
+    async fn add_leg(
+        &self,
+        key: &StreamKey,
+        request: &v1::StartStreamRequest,
+    ) -> Result<v1::StartStreamResponse, ApiError> {
+        let not_with = "is for a stream that is to be started; leave it out with node_id";
+        if !request.source_url.is_empty() {
+            return Err(ApiError::field("source_url", not_with));
+        }
+        if request.offline_picture {
+            return Err(ApiError::field("offline_picture", not_with));
+        }
+        let stream = self.table.add_leg(key, request.node_id.clone()).await?;
+        Ok(v1::StartStreamResponse { stream: Some(stream) })
+    }
+
+    /// Ends a stream, or one leg of it.
     pub(crate) async fn stop(
         &self,
         request: &v1::StopStreamRequest,
@@ -59,7 +78,11 @@ impl Control {
         if request.epoch != 0 {
             return Err(ApiError::field("epoch", "is for publish-svc; leave it empty here"));
         }
-        Ok(v1::StopStreamResponse { stream: Some(self.table.stop(&key).await?) })
+        let stream = match request.node_id.as_str() {
+            "" => self.table.stop(&key).await?,
+            node_id => self.table.end_leg(&key, node_id.to_owned()).await?,
+        };
+        Ok(v1::StopStreamResponse { stream: Some(stream) })
     }
 
     /// All streams.
@@ -75,7 +98,7 @@ impl StreamControl for Control {
         &self,
         request: Request<v1::StartStreamRequest>,
     ) -> Result<Response<v1::StartStreamResponse>, Status> {
-        Ok(Response::new(self.start(request.get_ref())?))
+        Ok(Response::new(self.start(request.get_ref()).await?))
     }
 
     async fn stop_stream(

@@ -26,7 +26,7 @@ pub(crate) fn router(control: Control) -> Router {
 
 async fn start(State(control): State<Control>, headers: HeaderMap, body: Bytes) -> Response {
     match read::<v1::StartStreamRequest>(&headers, &body) {
-        Ok(request) => answer(control.start(&request)),
+        Ok(request) => answer(control.start(&request).await),
         Err(refusal) => refusal,
     }
 }

@@ -134,6 +134,8 @@ pub(crate) struct Instruments {
     pub(crate) legs: Gauge,
     /// Legs that were brought up.
     pub(crate) legs_established: Counter,
+    /// Legs that nodes were refused, since the stream had as many as it may have.
+    pub(crate) legs_refused: Counter,
     /// Attempts to bring up a leg that failed.
     pub(crate) leg_failures: Counter,
     /// Ports that a node could not bind.
@@ -193,6 +195,8 @@ impl Instruments {
             r.register("ingest_gops_overflowed", help, i.gops_overflowed);
             r.register("ingest_legs", "Legs on which RTP flows", i.legs);
             r.register("ingest_legs_established", "Legs brought up", i.legs_established);
+            let help = "Legs that nodes asked for beyond ingest.max_legs";
+            r.register("ingest_legs_refused", help, i.legs_refused);
             let help = "Failed attempts to bring up a leg";
             r.register("ingest_leg_failures", help, i.leg_failures);
             r.register("ingest_ports_rejected", "Ports a node could not bind", i.ports_rejected);

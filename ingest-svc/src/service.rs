@@ -1,13 +1,17 @@
 //! Config → bind → run.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
 
 use proto::v1::stream_control_server::{SERVICE_NAME, StreamControlServer};
 use registry::{Engine, LeaseKeeper, LostLease};
 use svc_core::{
     config::{Config, RtmpConfig},
     drain::Shutdown,
-    grpc, http,
+    grpc, http, local_address_towards,
     metrics::Metrics,
     process_id,
     tasks::Tasks,
@@ -118,6 +122,7 @@ impl Ingest {
             lost_sender,
             stop_keeping.clone(),
         );
+        let announced = keeper.clone();
         let path = &config.ingest.pull_ca_file;
         let trust = Trust::read(path)
             .map_err(|source| StartError::PullCaFile { path: path.clone(), source })?;
@@ -141,6 +146,9 @@ impl Ingest {
         let (grpc, serve_grpc) = grpc::bind(listen, &metrics, routes, services, ports.clone())
             .await
             .map_err(refused("ingest.grpc_listen", listen))?;
+        if config.ingest.advertise_grpc_url.is_empty() {
+            announced.announce_at(&format!("http://{}", announced_address(config, grpc)));
+        }
         let listen = config.ingest.http_listen;
         let (http, serve_http) = http::bind(listen, metrics, router(control), ports.clone())
             .await
@@ -223,6 +231,14 @@ impl Ingest {
             let _ = server.await;
         }
     }
+}
+
+/// Where the gRPC port is reached by other hosts: at the address that it, or RTP, is bound to, else at the local one towards the registry, or
+/// at this host's loopback address where the registry is here.
+fn announced_address(config: &Config, grpc: SocketAddr) -> SocketAddr {
+    let bound = [grpc.ip(), config.rtp.bind_address].into_iter().find(|ip| !ip.is_unspecified());
+    let ip = bound.or_else(|| local_address_towards(&config.registry.url));
+    SocketAddr::new(ip.unwrap_or(IpAddr::from([127, 0, 0, 1])), grpc.port())
 }
 
 fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> StartError {

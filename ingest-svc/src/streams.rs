@@ -27,7 +27,9 @@ use crate::{
     publisher::Publisher,
     pull::{Pull, PullContext},
     rtmp::{PublisherConnection, PublisherSink},
-    stream::{Actor, Arming, Changed, Command, Context, StreamStatus, bring_up_span},
+    stream::{
+        Actor, Arming, Changed, Command, Context, LegReply, StreamStatus, bring_up_span,
+    },
 };
 
 /// Streams at one time: as many as a node has RTP ports by default (5004 to 7999), some times over. Each is a task and some
@@ -81,13 +83,7 @@ impl Table {
         arming: Arming,
         source: Option<RtmpUrl>,
     ) -> Result<v1::Stream, ApiError> {
-        if self.context.shutdown.draining().is_cancelled() {
-            return Err(ApiError::reason(
-                Kind::Unavailable,
-                "DRAINING",
-                "the service is shutting down",
-            ));
-        }
+        self.refuse_if_draining()?;
         let wanted = Started { arming, source: source.map(Arc::new) };
         let mut streams = self.lock();
         let entered = self.entry(&mut streams, key).ok_or_else(|| {
@@ -111,6 +107,46 @@ impl Table {
         }
         entered.started = Some(wanted);
         Ok(entered.status.to_proto())
+    }
+
+    fn refuse_if_draining(&self) -> Result<(), ApiError> {
+        if self.context.shutdown.draining().is_cancelled() {
+            let text = "the service is shutting down";
+            return Err(ApiError::reason(Kind::Unavailable, "DRAINING", text));
+        }
+        Ok(())
+    }
+
+    /// Makes a leg of a stream to a further node; answered when that node has the stream.
+    pub(crate) async fn add_leg(
+        &self,
+        key: &StreamKey,
+        node_id: String,
+    ) -> Result<v1::Stream, ApiError> {
+        self.refuse_if_draining()?;
+        self.ask_for_leg(key, |reply| Command::AddLeg(node_id, reply)).await
+    }
+
+    /// Ends the leg of a stream to a node; answered when it has ended.
+    pub(crate) async fn end_leg(
+        &self,
+        key: &StreamKey,
+        node_id: String,
+    ) -> Result<v1::Stream, ApiError> {
+        self.ask_for_leg(key, |reply| Command::EndLeg(node_id, reply)).await
+    }
+
+    async fn ask_for_leg(
+        &self,
+        key: &StreamKey,
+        command: impl FnOnce(LegReply) -> Command,
+    ) -> Result<v1::Stream, ApiError> {
+        let not_found = || ApiError::not_found("stream", key);
+        let (reply, answer) = oneshot::channel();
+        let commands =
+            self.lock().get(key).map(|entered| entered.commands.clone()).ok_or_else(not_found)?;
+        commands.send(command(reply)).await.map_err(|_| not_found())?;
+        answer.await.map_err(|_| not_found())?
     }
 
     /// Pulls a stream until it is gone.
@@ -253,9 +289,11 @@ impl Table {
                 Command::Publish(publisher, _) => {
                     refuse(publisher, Refused::Ending, PublishRefusal::Failed, text)
                 }
-                Command::Arm(_) | Command::Stop(_) | Command::LeaseLost(_) => {
-                    unreachable!("what comes back is what was sent")
-                }
+                Command::Arm(_)
+                | Command::Stop(_)
+                | Command::LeaseLost(_)
+                | Command::AddLeg(..)
+                | Command::EndLeg(..) => unreachable!("what comes back is what was sent"),
             }
         })
     }

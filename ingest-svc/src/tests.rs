@@ -20,6 +20,7 @@ use crate::{
 mod clock;
 mod held_back;
 mod late_track;
+mod legs;
 mod odd;
 mod offline;
 mod pull;
@@ -370,7 +371,7 @@ async fn stop_stream_ends_the_publisher_the_leg_and_the_lease() {
     send_gop(&mut publisher, 0).await;
     node.next_start().await;
     node.next_rtp().await;
-    let request = v1::StopStreamRequest { stream_key: "a".into(), epoch: 0 };
+    let request = v1::StopStreamRequest { stream_key: "a".into(), ..Default::default() };
     let stopped = bench.control.stop_stream(request.clone()).await.unwrap().into_inner();
     assert_eq!(stopped.stream.unwrap().legs.len(), 1);
     assert_eq!(node.next_stop().await.stream_key, "a");
@@ -441,7 +442,7 @@ async fn watchers_are_told_the_streams_that_are_there_then_each_change() {
     assert_eq!(next().await, (SnapshotEnd, String::new()));
     bench.control.start_stream(start("c")).await.unwrap();
     assert_eq!(next().await, (Added, "c".into()));
-    let request = v1::StopStreamRequest { stream_key: "b".into(), epoch: 0 };
+    let request = v1::StopStreamRequest { stream_key: "b".into(), ..Default::default() };
     bench.control.stop_stream(request).await.unwrap();
     assert_eq!(next().await, (Removed, "b".into()));
     bench.drain().await;

@@ -9,10 +9,12 @@ pub mod drain;
 pub mod error;
 pub mod grpc;
 pub mod http;
+mod local_address;
 pub mod metrics;
 pub mod panics;
 mod process_id;
 pub mod tasks;
 pub mod telemetry;
 
+pub use local_address::local_address_towards;
 pub use process_id::process_id;

@@ -108,6 +108,11 @@ impl Carrier {
         }
     }
 
+    /// Whether it is no longer carried.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     fn has_room(&self) -> bool {
         let carried = self.lock();
         carried.is_closed || carried.pacer.queued_bytes() < ROOM_BYTES

@@ -11,27 +11,22 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
-use rand::RngExt;
 use registry::{Grant, LeaseId, RegistryError};
-use svc_core::error::Kind;
+use svc_core::error::{ApiError, Kind};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, Span, debug, info, warn};
 
 use super::{
-    Announced, Ending, LegConfig, LegEvent,
+    Announced, Ending, LegConfig, LegEvent, Place,
     carry::{Broken, Carrier},
+    failure::{Failure, Pauses},
     node::{self, NodeError},
     socket::LegSockets,
 };
 use crate::stream::{LegFacts, LegStatus};
 
-/// The first pause between attempts, give or take a half.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause between attempts, give or take a half.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Attempts with one lease at a node that does not answer.
 const MAX_ATTEMPTS_PER_LEASE: u32 = 3;
 /// Ports that are rejected in one attempt before it pauses.
@@ -43,22 +38,15 @@ pub(super) struct Signals {
     pub(super) events: mpsc::Sender<LegEvent>,
 }
 
-/// Why an attempt to bring up a leg failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("no leg: {0}")]
-    Registry(#[from] RegistryError),
-    #[error("node {node_id}, {address}: {source}")]
-    Socket { node_id: String, address: SocketAddr, source: std::io::Error },
-    #[error(transparent)]
-    Node(#[from] NodeError),
-}
-
 /// See the module.
 pub(super) struct Control {
     config: Arc<LegConfig>,
     signals: Signals,
     grant: Option<Grant>,
+    /// Where it goes next when it has no lease.
+    place: Place,
+    /// Why it has no lease any more, where the stream was not asked yet whether it is to look for another.
+    lost: Option<ApiError>,
     /// Failed attempts with the present lease.
     attempts: u32,
     /// The node may know the stream under this lease.
@@ -91,8 +79,9 @@ impl Control {
         signals: Signals,
         bring_up: Span,
     ) -> Self {
+        let place = config.place.clone();
         let config = Arc::new(config);
-        Self { config, signals, grant, attempts: 0, told: false, bring_up }
+        Self { config, signals, grant, place, lost: None, attempts: 0, told: false, bring_up }
     }
 
     /// Brings the leg up and carries it, again and again until it is told to end.
@@ -102,7 +91,11 @@ impl Control {
             let established = tokio::select! {
                 // An actor that is gone without a word ended by a panic.
                 ending = &mut end => break ending.unwrap_or(Ending::StreamEnds),
-                established = self.bring_up().instrument(span.clone()) => established,
+                established = self.bring_up().instrument(span.clone()) => match established {
+                    Some(established) => established,
+                    // Nothing is left on the node.
+                    None => break Ending::ProcessEnds,
+                },
             };
             match self.carry(established, &mut end, span).await {
                 Left::End(ending) => break ending,
@@ -112,20 +105,37 @@ impl Control {
         self.finish(ending).await;
     }
 
-    /// Tries until the leg is up.
-    async fn bring_up(&mut self) -> Established {
+    /// Tries until the leg is up, or the stream wants it no more.
+    async fn bring_up(&mut self) -> Option<Established> {
         let mut pauses = Pauses::default();
         loop {
+            if let Some(error) = self.lost.take()
+                && !self.goes_on(error).await
+            {
+                return None;
+            }
             let failure = match self.attempt().await {
-                Ok(established) => return established,
+                Ok(established) => return Some(established),
                 Err(failure) => failure,
             };
             self.config.metrics.leg_failures.inc();
-            self.config.status.set_problem(&failure.to_string());
+            self.config.set_problem(&failure.to_string());
             warn!(error = %failure, "a leg cannot be brought up yet");
             self.give_up_lease_after(&failure);
+            if self.grant.is_none() && !self.goes_on((&failure).into()).await {
+                return None;
+            }
             tokio::time::sleep(pauses.next()).await;
         }
+    }
+
+    /// Asks the stream whether the leg is to look for a lease wherever there is one.
+    async fn goes_on(&mut self, error: ApiError) -> bool {
+        let (goes_on, answer) = oneshot::channel();
+        let without = LegEvent::WithoutLease { leg: self.config.id, error, goes_on };
+        let asked = self.signals.events.send(without).await.is_ok();
+        self.place = Place::Anywhere;
+        asked && answer.await.unwrap_or(false)
     }
 
     async fn attempt(&mut self) -> Result<Established, Failure> {
@@ -154,11 +164,21 @@ impl Control {
         }
     }
 
-    async fn grant(&mut self) -> Result<Grant, RegistryError> {
+    async fn grant(&mut self) -> Result<Grant, Failure> {
         if let Some(grant) = &self.grant {
             return Ok(grant.clone());
         }
-        let grant = self.config.keeper.allocate(&self.config.key, None).await?;
+        let node_id = match &self.place {
+            Place::To(node_id) => Some(node_id.as_str()),
+            Place::Anywhere | Place::Beside(_) => None,
+        };
+        let grant = self.config.keeper.allocate(&self.config.key, node_id).await?;
+        if let Place::Beside(node_id) = &self.place
+            && *node_id == grant.lease.node_id
+        {
+            // It is the lease of the leg that is there.
+            return Err(Failure::NoOther(node_id.clone()));
+        }
         self.attempts = 0;
         self.grant = Some(grant.clone());
         Ok(grant)
@@ -177,9 +197,13 @@ impl Control {
         let rtp_address = sockets.rtp_address();
         let node_id = grant.lease.node_id.clone();
         info!(node = grant.node.info.id, %rtp_address, epoch = grant.lease.epoch, "a leg is up");
+        let (id, primary) = (self.config.id, self.config.primary.load(Relaxed));
         self.config.status.update(|facts| {
-            facts.problem = String::new();
-            facts.leg = Some(LegFacts { rtp_address, lease: grant.lease, status: status.clone() });
+            if primary {
+                facts.problem = String::new();
+            }
+            let leg = LegFacts { rtp_address, lease: grant.lease, status: status.clone() };
+            facts.legs.insert(id, leg);
         });
         Established { sockets: Arc::new(sockets), announced, status, node_id }
     }
@@ -192,7 +216,7 @@ impl Control {
             Failure::Registry(RegistryError::UnknownLease(_) | RegistryError::Fenced { .. }) => {
                 false
             }
-            Failure::Registry(_) => true,
+            Failure::Registry(_) | Failure::NoOther(_) => true,
             Failure::Socket { .. } => self.attempts < MAX_ATTEMPTS_PER_LEASE,
             Failure::Node(NodeError { kind, .. }) => {
                 matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
@@ -210,9 +234,13 @@ impl Control {
         end: &mut oneshot::Receiver<Ending>,
         bring_up: Span,
     ) -> Left {
+        // A leg that is up has a lease.
+        let Some(grant) = &self.grant else { return Left::LeaseLost };
         let carrier = Arc::new(Carrier::new(self.config.clone(), &up, bring_up));
         let _closed = Closing(&carrier);
-        let ready = self.signals.events.send(LegEvent::Ready(carrier.clone()));
+        let (leg, node_id) = (self.config.id, grant.lease.node_id.clone());
+        let ready = LegEvent::Ready { leg, node_id, carrier: carrier.clone() };
+        let ready = self.signals.events.send(ready);
         let is_there = tokio::select! {
             ending = &mut *end => return Left::End(ending.unwrap_or(Ending::StreamEnds)),
             ready = ready => ready.is_ok(),
@@ -220,8 +248,6 @@ impl Control {
         if !is_there {
             return Left::Broken(Broken::StreamGone);
         }
-        // A leg that is up has a lease.
-        let Some(grant) = &self.grant else { return Left::LeaseLost };
         let (config, signals) = (&self.config, &mut self.signals);
         let _up = Up::new(config);
         let mut announced = up.announced.clone();
@@ -255,19 +281,24 @@ impl Control {
             // The lease holds: a node that came back takes it again.
             Left::Broken(broken) => {
                 warn!(%broken, "a leg is made anew");
-                self.config.status.set_problem(&broken.to_string());
+                self.config.set_problem(&broken.to_string());
             }
             Left::LeaseLost => {
                 warn!("the lease of a leg is lost, it is made anew");
-                self.config.status.set_problem("the lease of the leg was lost");
+                self.config.set_problem("the lease of the leg was lost");
                 self.grant = None;
                 self.told = false;
+                let text = "the lease of the leg was lost";
+                self.lost = Some(ApiError::reason(Kind::Aborted, "LEASE_LOST", text));
             }
             Left::TracksChanged => {
                 info!("the tracks changed, the leg is made anew");
                 self.stop_on_node().await;
                 // The registry says whether the node has released it.
-                self.grant = None;
+                self.place = match self.grant.take() {
+                    Some(grant) => Place::To(grant.lease.node_id),
+                    None => Place::Anywhere,
+                };
                 self.told = false;
             }
         }
@@ -279,7 +310,10 @@ impl Control {
             Ending::ProcessEnds => {}
         }
         self.release();
-        self.config.status.update(|facts| facts.leg = None);
+        let id = self.config.id;
+        self.config.status.update(|facts| {
+            facts.legs.remove(&id);
+        });
     }
 
     fn release(&mut self) {
@@ -352,29 +386,12 @@ async fn tell(
     let mut pauses = Pauses::default();
     while let Err(error) = node::start(config, grant, sockets, &announced.tracks).await {
         config.metrics.leg_failures.inc();
-        config.status.set_problem(&error.to_string());
+        config.set_problem(&error.to_string());
         warn!(%error, "a node cannot be told of a track that has come late");
         tokio::time::sleep(pauses.next()).await;
     }
-    config.status.set_problem("");
+    config.set_problem("");
     announced
-}
-
-/// Pauses between attempts: each twice as long as the one before.
-struct Pauses(Duration);
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Pauses {
-    fn next(&mut self) -> Duration {
-        let pause = self.0.mul_f64(rand::rng().random_range(0.5..1.5));
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
-        pause
-    }
 }
 
 /// Completes when `lease` is lost.

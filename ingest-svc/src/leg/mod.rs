@@ -6,16 +6,20 @@
 
 mod carry;
 mod control;
+mod failure;
 mod node;
 mod pacer;
 mod reports;
 mod socket;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use media::StreamKey;
 use registry::{Grant, LeaseId, LeaseKeeper};
-use svc_core::{config::RtpConfig, tasks::Tasks};
+use svc_core::{config::RtpConfig, error::ApiError, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
 
@@ -27,8 +31,29 @@ use crate::{
     stream::{Origin, StreamStatus, Track, Unit},
 };
 
+/// Names a leg within its stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct LegId(pub(crate) u32);
+
+/// Where a leg goes that has no lease yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// Where the registry says.
+    Anywhere,
+    /// To this node.
+    To(String),
+    /// Where the registry says, but not to this node, which has the stream already.
+    Beside(String),
+}
+
 /// What a leg needs to know.
 pub(crate) struct LegConfig {
+    /// Its name.
+    pub(crate) id: LegId,
+    /// Whether the stream is not to be read without it.
+    pub(crate) primary: Arc<AtomicBool>,
+    /// Where it goes.
+    pub(crate) place: Place,
     /// Its stream.
     pub(crate) key: StreamKey,
     /// `[rtp]`
@@ -43,6 +68,15 @@ pub(crate) struct LegConfig {
     pub(crate) status: Arc<StreamStatus>,
     /// Metrics.
     pub(crate) metrics: Instruments,
+}
+
+impl LegConfig {
+    /// Says why the stream cannot be read now, if it is by this leg.
+    fn set_problem(&self, problem: &str) {
+        if self.primary.load(Relaxed) {
+            self.status.set_problem(problem);
+        }
+    }
 }
 
 /// What a node is told of a stream.
@@ -64,8 +98,26 @@ impl Announced {
 
 /// What the actor is told by its leg.
 pub(crate) enum LegEvent {
-    /// RTP can flow: what was kept, and what comes, is to be sent on this.
-    Ready(Arc<Carrier>),
+    /// RTP can flow.
+    Ready {
+        /// Which leg it is.
+        leg: LegId,
+        /// The node that has the stream now.
+        node_id: String,
+        /// What was kept, and what comes, is to be sent on this.
+        carrier: Arc<Carrier>,
+    },
+    /// It has no lease any more.
+    WithoutLease {
+        /// Which leg it is.
+        leg: LegId,
+        /// Why.
+        error: ApiError,
+        /// Whether it is to look for another lease, wherever that leads; else it ends.
+        goes_on: oneshot::Sender<bool>,
+    },
+    /// It was ended, and is.
+    Ended(LegId),
 }
 
 /// How a leg ends.
@@ -113,6 +165,11 @@ impl Leg {
     pub(crate) fn begin(&mut self, carrier: Arc<Carrier>, units: Vec<Arc<Unit>>) -> u32 {
         self.carrier = Some(carrier);
         units.iter().map(|unit| u32::from(!self.send(unit, unit.keyframe))).sum()
+    }
+
+    /// Whether its node has the stream, and RTP can flow.
+    pub(crate) fn is_up(&self) -> bool {
+        self.carrier.as_ref().is_some_and(|carrier| !carrier.is_closed())
     }
 
     /// Waits until what waits to be sent on the leg is not too much. Cancel safe.

@@ -88,6 +88,7 @@ pub(super) async fn stop(config: &LegConfig, grant: &Grant) {
     let mut request = tonic::Request::new(v1::StopStreamRequest {
         stream_key: config.key.as_str().to_owned(),
         epoch: grant.lease.epoch,
+        ..Default::default()
     });
     request.set_timeout(STOP_TIMEOUT);
     let Ok(channel) = grpc::channel(&grant.node.info.grpc_url) else { return };

@@ -12,6 +12,7 @@
 
 mod absence;
 mod admission;
+mod fan_out;
 mod takeover;
 
 use std::{
@@ -38,12 +39,12 @@ use tracing::{Span, info_span};
 
 use self::takeover::receive_standby;
 use super::{
-    Offline, Relay, StreamStatus,
+    LegReply, Legs, Offline, Relay, StreamStatus,
     claim::{self, Claim},
     standby::{Received, Standby},
 };
 use crate::{
-    leg::{Ending, Leg, LegConfig, LegEvent},
+    leg::{Ending, LegEvent},
     metrics::{Instruments, Refused},
     publisher::Publisher,
     rtmp::PublisherGone,
@@ -77,6 +78,10 @@ pub(crate) enum Command {
     Stop(oneshot::Sender<v1::Stream>),
     /// A lease is lost.
     LeaseLost(LeaseId),
+    /// A node wants a leg; it is answered when the node has the stream.
+    AddLeg(String, LegReply),
+    /// The leg to a node is to end; it is answered when it has.
+    EndLeg(String, LegReply),
 }
 
 /// How StartStream arms a stream.
@@ -105,7 +110,7 @@ pub(crate) struct Actor {
     /// The span that the first leg comes up under.
     bring_up: Span,
     relay: Relay,
-    leg: Option<Leg>,
+    legs: Legs,
     leg_events: (mpsc::Sender<LegEvent>, mpsc::Receiver<LegEvent>),
     held_until: Option<Instant>,
     /// What readers get in place of a publisher.
@@ -134,8 +139,8 @@ impl Actor {
             replay: VecDeque::new(),
             grant: None,
             bring_up: Span::none(),
-            leg: None,
-            // One leg, which waits for its answer: 1 would do.
+            legs: Legs::default(),
+            // A few legs, each of which waits for its answer: 1 would do.
             leg_events: mpsc::channel(4),
             held_until: None,
             offline: None,
@@ -166,12 +171,8 @@ impl Actor {
                 },
                 granted = claim::granted(&mut self.claim) => self.claimed(granted).await,
                 () = alarm.rings() => self.timeout().await,
-                Some(LegEvent::Ready(carrier)) = self.leg_events.1.recv() => {
-                    if let Some(leg) = &mut self.leg {
-                        self.relay.begin_leg(leg, carrier);
-                    }
-                }
-                received = receive(&mut self.publisher, &self.leg, &mut batch), if self.replay.is_empty() => {
+                Some(event) = self.leg_events.1.recv() => self.leg_event(event),
+                received = receive(&mut self.publisher, &self.legs, &mut batch), if self.replay.is_empty() => {
                     self.received(&mut batch);
                     if let Err(gone) = received {
                         self.publisher_gone(&gone).await;
@@ -183,7 +184,7 @@ impl Actor {
                         self.standby_gone(&gone);
                     }
                 }
-                () = replay_room(&self.leg), if !self.replay.is_empty() => self.replay_some(),
+                () = replay_room(&self.legs), if !self.replay.is_empty() => self.replay_some(),
             }
         };
         if stopped.is_some() {
@@ -221,7 +222,7 @@ impl Actor {
             self.hold_is_over().await;
         }
         if let Some(offline) = &mut self.offline {
-            self.relay.stand_in(offline, now, self.leg.as_mut());
+            self.relay.stand_in(offline, now, &mut self.legs);
         }
     }
 
@@ -230,6 +231,8 @@ impl Actor {
             Command::Publish(publisher, span) => self.publish(publisher, span),
             Command::Arm(arming) => self.arm(arming),
             Command::LeaseLost(lease) => self.lease_lost(lease),
+            Command::AddLeg(node_id, reply) => self.add_leg(node_id, reply),
+            Command::EndLeg(node_id, reply) => self.end_leg(&node_id, reply),
             // Answered by `run`, which ends with it.
             Command::Stop(_) => {}
         }
@@ -241,33 +244,10 @@ impl Actor {
             self.heard_at = now;
         }
         for message in batch.drain(..) {
-            self.relay.take(&message, now, self.leg.as_mut());
+            self.relay.take(&message, now, &mut self.legs);
         }
         self.announce();
         self.relay.count_dropped();
-    }
-
-    /// Makes the leg when the tracks are known; tells it when there is one more.
-    fn announce(&mut self) {
-        let Some(tracks) = self.relay.announcement() else { return };
-        if let Some(leg) = &self.leg {
-            leg.set_tracks(tracks);
-            return;
-        }
-        let config = LegConfig {
-            key: self.status.key.clone(),
-            rtp: self.context.rtp.clone(),
-            keeper: self.context.keeper.clone(),
-            cname: self.relay.cname().to_owned(),
-            origin: self.relay.origin(),
-            status: self.status.clone(),
-            metrics: self.context.metrics.clone(),
-        };
-        let span = std::mem::replace(&mut self.bring_up, Span::none());
-        let events = self.leg_events.0.clone();
-        let leg =
-            Leg::spawn(config, self.grant.take(), tracks, events, (&self.context.tasks, span));
-        self.leg = Some(leg);
     }
 
     fn arm(&mut self, arming: Arming) {
@@ -287,23 +267,6 @@ impl Actor {
         Some(publisher)
     }
 
-    async fn end_leg(&mut self, how: Ending) {
-        if let Some(leg) = self.leg.take() {
-            leg.end(how).await;
-        }
-        if let Some(grant) = self.grant.take() {
-            self.context.keeper.release(&grant.lease.id);
-        }
-    }
-
-    fn lease_lost(&mut self, lease: LeaseId) {
-        if let Some(leg) = &self.leg {
-            leg.lease_lost(lease);
-        } else if self.grant.as_ref().is_some_and(|grant| grant.lease.id == lease) {
-            self.grant = None;
-        }
-    }
-
     /// Ends all that the stream has.
     async fn end(&mut self, text: &'static str, how: Ending) {
         if let Some(claim) = self.claim.take() {
@@ -313,7 +276,7 @@ impl Actor {
         self.end_standby(text);
         self.end_publisher(text);
         self.end_offline();
-        self.end_leg(how).await;
+        self.end_legs(how).await;
     }
 
     /// Answers what came while the stream ended.
@@ -326,36 +289,33 @@ impl Actor {
                     self.refuse(publisher, Refused::Ending, PublishRefusal::Failed, text);
                 }
                 Command::Stop(reply) => drop(reply.send(self.status.to_proto())),
-                Command::Arm(_) | Command::LeaseLost(_) => {}
+                // Who hears nothing is told that there is no such stream.
+                Command::Arm(_)
+                | Command::LeaseLost(_)
+                | Command::AddLeg(..)
+                | Command::EndLeg(..) => {}
             }
         }
     }
 }
 
-/// The next media of the publisher, if there is one, once the leg has room for it: what comes faster than it can be sent on is held
+/// The next media of the publisher, if there is one, once the legs have room for it: what comes faster than it can be sent on is held
 /// back by the publisher's TCP connection, and not kept here. Cancel safe.
 async fn receive(
     publisher: &mut Option<Publisher>,
-    leg: &Option<Leg>,
+    legs: &Legs,
     batch: &mut Vec<MediaMessage>,
 ) -> Result<(), PublisherGone> {
     let Some(publisher) = publisher else { return std::future::pending().await };
-    room(leg).await;
+    legs.room().await;
     publisher.receive(batch).await
 }
 
-/// Waits until the leg, if there is one, takes some more of what was kept of a publisher.
-async fn replay_room(leg: &Option<Leg>) {
+/// Waits until the legs take some more of what was kept of a publisher.
+async fn replay_room(legs: &Legs) {
     // Who hands over much sends it, too; a node may run on the same thread.
     tokio::task::yield_now().await;
-    room(leg).await;
-}
-
-/// Waits until what waits for the leg, if there is one, is not too much.
-async fn room(leg: &Option<Leg>) {
-    if let Some(leg) = leg {
-        leg.room().await;
-    }
+    legs.room().await;
 }
 
 /// Names the span under which a stream comes up: from the publisher's connect to the first RTP packet.

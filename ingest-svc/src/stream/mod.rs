@@ -5,6 +5,7 @@
 mod actor;
 mod claim;
 mod gop;
+mod legs;
 mod offline;
 mod origin;
 mod pipeline;
@@ -17,11 +18,13 @@ mod track;
 use media::{MediaTime, codec::MediaKind, rtp::PacketBatch};
 
 pub(crate) use actor::{Actor, Arming, Command, Context, bring_up_span};
+pub(crate) use legs::LegReply;
 pub(crate) use origin::Origin;
 pub(crate) use pipeline::Track;
 pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus};
 use {
     gop::GopCache,
+    legs::{Held, Legs},
     offline::Offline,
     pipeline::{Pipeline, PipelineConfig},
     relay::Relay,

@@ -1,4 +1,4 @@
-//! The way of a stream's media: from messages through the pipeline to the leg, and into what is kept for a leg to come.
+//! The way of a stream's media: from messages through the pipeline to the legs, and into what is kept for a leg to come.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -14,13 +14,13 @@ use prometheus_client::metrics::counter::Counter;
 use svc_core::clock::wall_clock;
 
 use super::{
-    Context, GopCache, Offline, Origin, Pipeline, PipelineConfig, StreamStatus, TrackIdentity,
-    Unit,
+    Context, GopCache, Legs, Offline, Origin, Pipeline, PipelineConfig, StreamStatus,
+    TrackIdentity, Unit,
     pipeline::{Dropped, Repaired},
     status::State,
 };
 use crate::{
-    leg::{Announced, Carrier, Leg},
+    leg::{Announced, Carrier, LegId},
     metrics::{Drop as DropReason, Instruments},
 };
 
@@ -128,7 +128,7 @@ impl Relay {
     }
 
     /// Takes a message, and sends on what it holds.
-    pub(super) fn take(&mut self, message: &MediaMessage, now: Instant, leg: Option<&mut Leg>) {
+    pub(super) fn take(&mut self, message: &MediaMessage, now: Instant, legs: &mut Legs) {
         let bytes = message.payload.len() as u64;
         self.metrics.messages.inc();
         self.metrics.media_bytes.inc_by(bytes);
@@ -139,7 +139,7 @@ impl Relay {
         if self.pipeline.replaced() != replaced {
             self.gop.forget();
         }
-        if self.forward_all(leg) {
+        if self.forward_all(legs) {
             self.status.enter(State::Live);
         }
     }
@@ -159,16 +159,16 @@ impl Relay {
     }
 
     /// Sends on what readers get while there is no publisher.
-    pub(super) fn stand_in(&mut self, offline: &mut Offline, now: Instant, leg: Option<&mut Leg>) {
+    pub(super) fn stand_in(&mut self, offline: &mut Offline, now: Instant, legs: &mut Legs) {
         offline.handle_timeout(&mut self.pipeline, now);
-        self.forward_all(leg);
+        self.forward_all(legs);
     }
 
     /// Whether there was anything.
-    fn forward_all(&mut self, mut leg: Option<&mut Leg>) -> bool {
+    fn forward_all(&mut self, legs: &mut Legs) -> bool {
         let mut any = false;
         while let Some(unit) = self.pipeline.poll_unit() {
-            self.forward(unit, leg.as_deref_mut());
+            self.forward(unit, legs);
             any = true;
         }
         any
@@ -187,10 +187,12 @@ impl Relay {
     }
 
     /// A leg is ready: it begins with what was kept.
-    pub(super) fn begin_leg(&mut self, leg: &mut Leg, carrier: Arc<Carrier>) {
-        let left_out = leg.begin(carrier, self.gop.units());
+    pub(super) fn begin_leg(&mut self, legs: &mut Legs, id: LegId, carrier: Arc<Carrier>) {
+        let left_out = legs.begin(id, carrier, self.gop.units());
         self.metrics.drop(DropReason::LegBehind, left_out);
-        self.gop.settle();
+        if legs.is_primary(id) {
+            self.gop.settle();
+        }
     }
 
     /// A publisher may tell the wall-clock time, in its data messages or its pictures.
@@ -221,7 +223,7 @@ impl Relay {
         }
     }
 
-    fn forward(&mut self, unit: Unit, leg: Option<&mut Leg>) {
+    fn forward(&mut self, unit: Unit, legs: &mut Legs) {
         self.wall.arrive(unit.time, wall_clock());
         self.tell_origin();
         self.count(&unit);
@@ -230,9 +232,7 @@ impl Relay {
             MediaKind::Audio => !self.pipeline.has_video(),
         };
         let unit = Arc::new(unit);
-        if leg.is_some_and(|leg| !leg.send(&unit, starts_gop)) {
-            self.metrics.drop(DropReason::LegBehind, 1);
-        }
+        self.metrics.drop(DropReason::LegBehind, legs.send(&unit, starts_gop));
         self.gop.push(unit, starts_gop);
     }
 

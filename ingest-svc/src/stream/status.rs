@@ -1,6 +1,7 @@
 //! What others may see of a stream, and how it looks in the API.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -15,6 +16,7 @@ use registry::Lease;
 use tokio::sync::watch;
 
 use super::Track;
+use crate::leg::LegId;
 
 /// Tells of a change in any stream; watchers then look at what changed.
 pub(crate) type Changed = Arc<watch::Sender<u64>>;
@@ -43,8 +45,8 @@ pub(crate) struct Facts {
     pub(crate) standby: Option<v1::Publisher>,
     /// The tracks, once announced.
     pub(crate) tracks: Vec<Track>,
-    /// The leg, once it has a lease.
-    pub(crate) leg: Option<LegFacts>,
+    /// The legs that have a lease.
+    pub(crate) legs: BTreeMap<LegId, LegFacts>,
     /// How it is pulled, if it is.
     pub(crate) pull: Option<v1::Pull>,
     /// Why it cannot be read now; empty when all is well.
@@ -179,8 +181,8 @@ impl StreamStatus {
             tracks: facts.tracks.iter().map(track_to_proto).collect(),
             publisher: facts.publisher,
             standby: facts.standby,
-            epoch: facts.leg.as_ref().map_or(0, |leg| leg.lease.epoch),
-            legs: facts.leg.iter().map(leg_to_proto).collect(),
+            epoch: facts.legs.values().next().map_or(0, |leg| leg.lease.epoch),
+            legs: facts.legs.values().map(leg_to_proto).collect(),
             counters: Some(v1::StreamCounters {
                 video_access_units: counters.video_access_units.load(Relaxed),
                 audio_access_units: counters.audio_access_units.load(Relaxed),

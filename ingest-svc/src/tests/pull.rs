@@ -139,7 +139,7 @@ async fn a_pull_stays_when_it_fails_and_its_stream_ends_by_stop_stream_only() {
     bench.until("cam1", |s| s.is_some_and(|s| s.state() == v1::StreamState::Waiting)).await;
     let mut remote = server.play(0).await;
     node.next_rtp().await;
-    let stop = v1::StopStreamRequest { stream_key: "cam1".into(), epoch: 0 };
+    let stop = v1::StopStreamRequest { stream_key: "cam1".into(), ..Default::default() };
     let (stopped, ended) = tokio::join!(bench.control.stop_stream(stop), remote.ended());
     assert!(stopped.unwrap().into_inner().stream.unwrap().pull.is_some());
     assert!(ended, "deleteStream");

@@ -336,7 +336,7 @@ async fn a_gop_of_more_access_units_than_a_leg_takes_at_once_comes_through_whole
 async fn stop_stream_and_a_drain_end_the_standby_too() {
     let (mut bench, _node, publisher, _) = live(with(Takeover::Backup)).await;
     let standby = standby(&bench).await;
-    let request = v1::StopStreamRequest { stream_key: "a".into(), epoch: 0 };
+    let request = v1::StopStreamRequest { stream_key: "a".into(), ..Default::default() };
     let stopped = bench.control.stop_stream(request).await.unwrap().into_inner();
     assert!(stopped.stream.unwrap().standby.is_some());
     let (first, second) = tokio::join!(publisher.ended(), standby.ended());

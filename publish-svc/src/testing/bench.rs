@@ -138,7 +138,7 @@ impl Bench {
         key: &str,
         epoch: u32,
     ) -> Result<v1::Stream, tonic::Status> {
-        let request = v1::StopStreamRequest { stream_key: key.into(), epoch };
+        let request = v1::StopStreamRequest { stream_key: key.into(), epoch, ..Default::default() };
         Ok(self.control.stop_stream(request).await?.into_inner().stream.unwrap())
     }
 

@@ -206,7 +206,7 @@ async fn stop_releases_the_lease_of_a_stream_by_hand() {
     let mut bench = Bench::start(config()).await;
     bench.start_stream(by_hand("a", &Source::new(1))).await.unwrap();
     let watch = bench.until_lease_event(|event| matches!(event, WatchEvent::LeaseRemoved { .. }));
-    let request = v1::StopStreamRequest { stream_key: "a".into(), epoch: 0 };
+    let request = v1::StopStreamRequest { stream_key: "a".into(), ..Default::default() };
     let mut control = bench.control.clone();
     let (stopped, ()) = tokio::join!(control.stop_stream(request), watch);
     stopped.unwrap();

@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
     key!(
         ingest.advertise_grpc_url,
         HTTP,
-        "Where nodes call this ingest's StreamControl. Empty: not announced"
+        "Announced for StreamControl, where nodes ask for legs. Empty: made from grpc_listen, or where that is unspecified from rtp.bind_address or the local address used towards the registry"
     ),
     key!(
         ingest.auto_start,
@@ -130,6 +130,11 @@ pub const KEYS: &[Key] = &[
         ingest.hold,
         Rule::Time(Duration::ZERO..=HOUR),
         "How long a stream is HELD, its readers kept, after its publisher went away"
+    ),
+    key!(
+        ingest.max_legs,
+        Rule::Count(1..=64),
+        "Legs of a stream at one time: one that it always has, and one for each further node whose readers ask for it"
     ),
     key!(
         ingest.track_wait,
@@ -220,6 +225,11 @@ pub const KEYS: &[Key] = &[
     ),
     key!(publish.leg_timeout, PATIENCE, "A leg on which nothing comes for so long is HELD"),
     key!(
+        publish.idle_leg_timeout,
+        PATIENCE,
+        "A leg that the node asked for, since a reader did, ends when nobody has read its stream for so long"
+    ),
+    key!(
         publish.drain_grace,
         Rule::Time(Duration::ZERO..=HOUR),
         "How long the service may take to drain at SIGTERM"
@@ -270,12 +280,17 @@ pub const KEYS: &[Key] = &[
     key!(
         rtsp.describe_wait,
         Rule::Time(Duration::ZERO..=Duration::from_secs(60)),
-        "How long DESCRIBE waits for the codec headers of a stream that is starting"
+        "How long DESCRIBE waits for a stream that the node has to ask an ingest for, and for the codec headers of one that is starting; then 503"
     ),
     key!(
         rtsp.wait_for_publisher,
         Rule::Time(Duration::ZERO..=Duration::from_secs(60)),
-        "How long DESCRIBE waits for a stream that the node does not have, instead of 404. `?wait=` in the URL goes over it"
+        "How long DESCRIBE waits for a stream that nobody has, instead of 404. `?wait=` in the URL goes over it"
+    ),
+    key!(
+        rtsp.redirect,
+        Rule::Switch,
+        "DESCRIBE of a stream that another node has is answered 302 with that node's URL, instead of asking its ingest for a leg: for set-ups in which readers reach each node by its own address"
     ),
     key!(
         rtsp.write_timeout,

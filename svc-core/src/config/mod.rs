@@ -53,7 +53,8 @@ pub struct IngestConfig {
     pub grpc_listen: SocketAddr,
     /// HTTP: the prototype's calls, /metrics, /livez, /readyz. 0.0.0.0:8080
     pub http_listen: SocketAddr,
-    /// Where others call our StreamControl ("http://host:port"); empty: not announced.
+    /// Where others call our StreamControl ("http://host:port"); empty: made from grpc_listen, rtp.bind_address or the local address used towards
+    /// the registry.
     pub advertise_grpc_url: String,
     /// A publisher with an unknown key starts its stream by itself. true
     pub auto_start: bool,
@@ -63,6 +64,8 @@ pub struct IngestConfig {
     pub stall: Duration,
     /// How long a stream is HELD after its publisher went away. 15 s
     pub hold: Duration,
+    /// Legs of a stream at one time. 8
+    pub max_legs: usize,
     /// How long a stream waits for its second track before it is sent with one. 1 s
     pub track_wait: Duration,
     /// PEM file of authorities that RTMPS servers are believed by when streams are pulled from them, beside the system's; empty: none.
@@ -137,6 +140,8 @@ pub struct PublishConfig {
     pub advertise_grpc_url: String,
     /// A leg that sends nothing for so long is HELD. 5 s
     pub leg_timeout: Duration,
+    /// A leg that the node asked for ends when nobody has read its stream for so long. 60 s
+    pub idle_leg_timeout: Duration,
     /// How long a drain may take at SIGTERM. 10 s
     pub drain_grace: Duration,
 }
@@ -171,10 +176,12 @@ pub struct RtspConfig {
     pub session_timeout: Duration,
     /// Sender Reports to readers. 5 s
     pub sender_report_interval: Duration,
-    /// How long DESCRIBE waits for the codec headers of a stream that is starting. 2 s
+    /// How long DESCRIBE waits for a stream that is on its way from an ingest, and for codec headers. 2 s
     pub describe_wait: Duration,
-    /// How long DESCRIBE waits for a stream that the node does not have; zero: not at all. 0 s
+    /// How long DESCRIBE waits for a stream that nobody has; zero: not at all. 0 s
     pub wait_for_publisher: Duration,
+    /// Readers are sent to a node that has the stream. false
+    pub redirect: bool,
     /// A reader to which nothing could be written for so long is dropped. 10 s
     pub write_timeout: Duration,
     /// How old what a reader is sent may be before it skips to the newest keyframe. 5 s
@@ -241,6 +248,7 @@ impl Default for IngestConfig {
             takeover: Takeover::Reject,
             stall: Duration::from_secs(1),
             hold: Duration::from_secs(15),
+            max_legs: 8,
             track_wait: Duration::from_secs(1),
             pull_ca_file: String::new(),
             drain_grace: Duration::from_secs(10),
@@ -286,6 +294,7 @@ impl Default for PublishConfig {
             advertise_rtsp_url: String::new(),
             advertise_grpc_url: String::new(),
             leg_timeout: Duration::from_secs(5),
+            idle_leg_timeout: Duration::from_secs(60),
             drain_grace: Duration::from_secs(10),
         }
     }
@@ -311,6 +320,7 @@ impl Default for RtspConfig {
             sender_report_interval: Duration::from_secs(5),
             describe_wait: Duration::from_secs(2),
             wait_for_publisher: Duration::ZERO,
+            redirect: false,
             write_timeout: Duration::from_secs(10),
             max_reader_age: Duration::from_secs(5),
         }

@@ -95,7 +95,7 @@ async fn what_ffmpeg_publishes_to_nginx_is_pulled_and_read_bit_for_bit_and_at_it
     let ended = until(&gateway, "the remote's end is seen", |pull| pull.attempts > 0).await;
     assert_eq!(ended.last_error, "the remote ended the stream");
     let mut control = stream_control(&gateway.ingest_grpc()).await;
-    let stop = StopStreamRequest { stream_key: "pulled".to_owned(), epoch: 0 };
+    let stop = StopStreamRequest { stream_key: "pulled".to_owned(), ..Default::default() };
     control.stop_stream(stop).await.expect("StopStream");
     assert_eq!(streams(&gateway.ingest_grpc()).await, []);
     assert!(!gateway.log().contains("s3cret"), "{}", gateway.log());

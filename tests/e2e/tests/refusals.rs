@@ -77,7 +77,7 @@ async fn without_a_free_port_a_publisher_is_refused_and_let_in_when_there_is_one
     assert!(words.contains("Server error: no free RTP port"), "{words}");
 
     let mut control = stream_control(&gateway.ingest_grpc()).await;
-    let request = StopStreamRequest { stream_key: "one".into(), epoch: 0 };
+    let request = StopStreamRequest { stream_key: "one".into(), ..Default::default() };
     control.stop_stream(request).await.unwrap();
     assert!(!publisher.output().await.status.success());
     let _publisher = Publisher::Ffmpeg.start(&clip("small"), &gateway.rtmp_url("two"));

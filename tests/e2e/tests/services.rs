@@ -99,7 +99,7 @@ async fn twenty_streams_are_read_over_tcp_and_udp_with_nothing_lost_and_all_port
 
     let mut control = stream_control(&ingest.ingest_grpc()).await;
     for n in 0..STREAMS {
-        let request = StopStreamRequest { stream_key: key(n), epoch: 0 };
+        let request = StopStreamRequest { stream_key: key(n), ..Default::default() };
         control.stop_stream(request).await.unwrap();
     }
     eventually("StopStream releases all leases", async || {

@@ -17,7 +17,7 @@ impl Actor {
         if self.switch(Switched::Left) {
             return;
         }
-        if self.leg.is_some() && !self.context.ingest.hold.is_zero() {
+        if !self.legs.is_empty() && !self.context.ingest.hold.is_zero() {
             self.held_until = Some(Instant::now() + self.context.ingest.hold);
             self.status.enter(State::Held);
         } else {
@@ -27,7 +27,7 @@ impl Actor {
 
     /// No publisher came back in time.
     pub(super) async fn hold_is_over(&mut self) {
-        if self.armed.is_some_and(|arming| arming.offline_picture) && self.leg.is_some() {
+        if self.armed.is_some_and(|arming| arming.offline_picture) && !self.legs.is_empty() {
             self.offline = self.relay.go_offline(Instant::now());
         }
         if self.offline.is_none() {
@@ -48,10 +48,10 @@ impl Actor {
         }
     }
 
-    /// Ends the leg and waits for a publisher as if there had been none.
+    /// Ends the legs and waits for a publisher as if there had been none.
     async fn begin_anew(&mut self) {
         self.held_until = None;
-        self.end_leg(Ending::StreamEnds).await;
+        self.end_legs(Ending::StreamEnds).await;
         self.relay = Relay::new(&self.context, self.status.clone());
         if let Some(arming) = self.armed {
             self.arm(arming);

@@ -15,7 +15,7 @@ impl Actor {
     pub(super) fn publish(&mut self, publisher: Publisher, span: Span) {
         if self.publisher.is_some() || self.claim.is_some() {
             self.publish_second(publisher, span);
-        } else if self.leg.is_some() || self.grant.is_some() {
+        } else if !self.legs.is_empty() || self.grant.is_some() {
             self.admit(publisher, span);
         } else {
             let (keeper, key) = (&self.context.keeper, &self.status.key);

@@ -133,7 +133,7 @@ impl Actor {
     pub(super) fn replay_some(&mut self) {
         let count = REPLAY_BUDGET.min(self.replay.len());
         for received in self.replay.drain(..count) {
-            self.relay.take(&received.message, received.came, self.leg.as_mut());
+            self.relay.take(&received.message, received.came, &mut self.legs);
         }
         self.heard_at = Instant::now();
         self.announce();

@@ -1,0 +1,61 @@
+//! Why a leg cannot be brought up, and how long it rests until it is tried again.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rand::RngExt;
+use registry::RegistryError;
+use svc_core::error::{ApiError, Kind};
+
+use super::node::NodeError;
+
+/// The first pause between attempts, give or take a half.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between attempts, give or take a half.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why an attempt to bring up a leg failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The registry grants no lease.
+    #[error("no leg: {0}")]
+    Registry(#[from] RegistryError),
+    /// A socket towards the node cannot be had.
+    #[error("node {node_id}, {address}: {source}")]
+    Socket { node_id: String, address: SocketAddr, source: std::io::Error },
+    /// The node did not start the stream.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// There is no other node than the one that has the stream.
+    #[error("no other node than {0} can have the stream")]
+    NoOther(String),
+}
+
+impl From<&Failure> for ApiError {
+    fn from(failure: &Failure) -> Self {
+        let text = failure.to_string();
+        match failure {
+            Failure::Registry(error) => error.clone().into(),
+            Failure::Socket { .. } => Self::reason(Kind::Unavailable, "LEG_FAILED", text),
+            Failure::Node(error) => Self::reason(error.kind, "LEG_FAILED", text),
+            Failure::NoOther(_) => Self::reason(Kind::FailedPrecondition, "NO_OTHER_NODE", text),
+        }
+    }
+}
+
+/// Pauses between attempts: each twice as long as the one before.
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    /// The next one.
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(rand::rng().random_range(0.5..1.5));
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
