@@ -20,6 +20,7 @@ use svc_core::{
 use tonic::{Request, Response, Status};
 
 use crate::{
+    demand::Demand,
     leg::{BindError, Counters, Leg, LegSettings, LegSpec, LegState, PortPair, StreamStatus},
     metrics::Instruments,
     stream::PublishedStream,
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) shutdown: Shutdown,
     /// The streams.
     pub(crate) streams: Arc<Streams>,
+    /// Streams that the node asked for.
+    pub(crate) demand: Arc<Demand>,
     /// Where what is counted is added up.
     pub(crate) metrics: Instruments,
 }
@@ -80,6 +83,9 @@ impl Control {
         }
         if request.offline_picture {
             return Err(ApiError::field("offline_picture", "is for ingest-svc; leave it out here"));
+        }
+        if !request.node_id.is_empty() {
+            return Err(ApiError::field("node_id", "is for ingest-svc; leave it empty here"));
         }
         let description = SessionDescription::parse(&request.session_description)
             .map_err(|error| ApiError::field("session_description", error))?;
@@ -152,6 +158,9 @@ impl Control {
             Entry { published, status, counters, leg, started_at: SystemTime::now(), started };
         let entry = Arc::new(entry);
         context.streams.insert(wanted.key, entry.clone());
+        if !by_hand {
+            context.demand.started(&entry);
+        }
         Ok(entry)
     }
 
@@ -270,6 +279,11 @@ impl Control {
         })
     }
 
+    /// Told of a lease that was granted, to whatever node.
+    pub(crate) fn hear(&self, lease: &Lease) {
+        self.context.demand.hear(lease);
+    }
+
     /// Ends a stream whose lease has ended.
     pub(crate) async fn lease_ended(&self, key: &StreamKey, lease: &LeaseId) {
         let _order = self.order.lock().await;
@@ -349,6 +363,10 @@ impl StreamControl for Control {
     ) -> Result<Response<v1::StopStreamResponse>, Status> {
         let request = request.into_inner();
         let key = stream_key(&request.stream_key)?;
+        if !request.node_id.is_empty() {
+            let error = ApiError::field("node_id", "is for ingest-svc; leave it empty here");
+            return Err(error.into());
+        }
         let control = self.clone();
         let stream = whole(async move { control.stop(key, request.epoch).await }).await?;
         Ok(Response::new(v1::StopStreamResponse { stream: Some(stream) }))

@@ -30,6 +30,9 @@ pub(crate) async fn follow(
                 tokio::select! {
                     event = watch.next() => match event {
                         Some(Ok(event)) => {
+                            if let WatchEvent::LeaseAdded(lease) = &event {
+                                control.hear(lease);
+                            }
                             let held = || control.leases();
                             if let Some(ended) = seen.handle(&node_id, event, held, now()) {
                                 control.lease_ended(&ended.stream_key, &ended.id).await;

@@ -3,6 +3,7 @@
 mod book;
 mod control;
 mod convert;
+mod demand;
 mod fan_out;
 mod leases;
 mod leg;

@@ -56,6 +56,9 @@ pub(crate) struct Instruments {
     pub(crate) unsent: Counter,
     /// DESCRIBEs that were refused since too many wait for a publisher.
     pub(crate) waiters_refused: Counter,
+    /// Streams that were not looked up since too many are.
+    pub(crate) fetches_refused: Counter,
+    fetches: Family<ReasonLabel, Counter>,
     skips: Family<ReasonLabel, Counter>,
     access_units_skipped: Counter,
     dropped: Family<ReasonLabel, Counter>,
@@ -107,6 +110,10 @@ impl Instruments {
             r.register("publish_rtsp_waiters", help, i.waiters);
             let help = "DESCRIBEs refused since too many wait for a publisher";
             r.register("publish_rtsp_waiters_refused", help, i.waiters_refused);
+            let help = "Streams that readers asked for and the node did not have, by what became of it";
+            r.register("publish_fetches", help, i.fetches);
+            let help = "Streams that were not looked up, and DESCRIBEs refused, since too many are";
+            r.register("publish_fetches_refused", help, i.fetches_refused);
             r.register("publish_readers", "Readers that play", i.readers);
             r.register("publish_reader_packets", "RTP packets sent to readers", i.reader_packets);
             let help = "Skips of readers that were too slow, by reason";
@@ -159,6 +166,11 @@ impl Instruments {
     /// A DESCRIBE waits for a publisher.
     pub(crate) fn wait(&self) -> Counted {
         Counted::new(self.waiters.clone())
+    }
+
+    /// A stream was looked up that the node did not have.
+    pub(crate) fn fetch(&self, reason: &'static str) {
+        self.fetches.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// A connection is there.

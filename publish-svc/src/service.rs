@@ -13,7 +13,8 @@ use proto::v1::{
 };
 use registry::{Engine, LeaseKeeper, LostLease, NodeInfo, NodeKeeper};
 use svc_core::{
-    config::Config, drain::Shutdown, grpc, http, metrics::Metrics, process_id, tasks::Tasks,
+    config::Config, drain::Shutdown, grpc, http, local_address_towards, metrics::Metrics,
+    process_id, tasks::Tasks,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use tracing::{Instrument, info, warn};
 use crate::{
     book::Book,
     control::{Context, Control},
+    demand::{Demand, DemandConfig},
     leases,
     leg::LegSettings,
     metrics::Instruments,
@@ -124,10 +126,17 @@ impl Publish {
         let sockets = rtsp::Sockets::bind(&config.rtsp).await?;
         let mut node = node_info(config, sockets.address().port());
         let streams = Arc::new(Streams::new(node.rtsp_url.clone(), instruments.streams.clone()));
+        let demand = Demand::new(
+            DemandConfig::new(config, &node.id),
+            engine.clone(),
+            streams.clone(),
+            (tasks.clone(), shutdown.clone()),
+            instruments.clone(),
+        );
         let rtsp = rtsp::Server::new(
             sockets,
             &config.rtsp,
-            streams.clone(),
+            demand.clone(),
             tasks.clone(),
             instruments.clone(),
         );
@@ -140,6 +149,7 @@ impl Publish {
             lost_sender,
             stop_keeping.clone(),
         );
+        let announced = keeper.clone();
         let control = Control::new(Context {
             node_id: node.id.clone(),
             rtp_bind_address: config.publish.rtp_bind_address,
@@ -149,6 +159,7 @@ impl Publish {
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             streams,
+            demand,
             metrics: instruments,
         });
         let (grpc, serve_grpc) =
@@ -160,6 +171,7 @@ impl Publish {
         if node.grpc_url.is_empty() {
             node.grpc_url = format!("http://{}", SocketAddr::new(node.rtp_address, grpc.port()));
         }
+        announced.announce_at(&node.grpc_url);
         Ok(Self {
             addresses: Addresses { rtsp: rtsp.address(), grpc, http },
             book,
@@ -287,14 +299,8 @@ fn announced_address(config: &Config) -> IpAddr {
     if !bound.is_unspecified() {
         return bound;
     }
-    towards(&Book::of(config)).unwrap_or(IpAddr::from([127, 0, 0, 1]))
-}
-
-/// The local address from which packets to the lease book's host go; nothing is sent.
-fn towards(book: &Book) -> Option<IpAddr> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect(book.host()?).ok()?;
-    Some(socket.local_addr().ok()?.ip())
+    let towards = Book::of(config).urls().and_then(local_address_towards);
+    towards.unwrap_or(IpAddr::from([127, 0, 0, 1]))
 }
 
 #[cfg(test)]

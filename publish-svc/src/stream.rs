@@ -129,6 +129,10 @@ impl Readers {
     pub(crate) fn list(&self) -> Vec<Arc<ReaderEntry>> {
         self.by_id.lock().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()
     }
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.lock().unwrap_or_else(|e| e.into_inner()).is_empty()
+    }
     /// What became of them.
     pub(crate) fn tally(&self) -> Tally {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()

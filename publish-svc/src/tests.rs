@@ -1,5 +1,6 @@
 //! The whole service in one process: its API, its registry, legs over UDP, readers over TCP and UDP.
 
+mod any_node;
 mod control;
 mod metrics;
 mod multicast;

@@ -41,6 +41,7 @@ pub(super) enum Method {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Status {
     Ok,
+    Moved,
     BadRequest,
     NotFound,
     MethodNotAllowed,
@@ -64,6 +65,7 @@ impl Status {
     const fn line(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
+            Self::Moved => "302 Moved Temporarily",
             Self::BadRequest => "400 Bad Request",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
@@ -221,6 +223,7 @@ impl Response {
         match status {
             Status::MethodNotAllowed | Status::NotImplemented => response.header("Allow", METHODS),
             Status::Ok
+            | Status::Moved
             | Status::BadRequest
             | Status::NotFound
             | Status::NotAcceptable

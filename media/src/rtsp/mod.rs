@@ -72,7 +72,7 @@ pub enum TrackTransport {
 /// A request whose answer the shell has to give.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// DESCRIBE: answer by [`ServerConnection::answer_describe`].
+    /// DESCRIBE: answer by [`ServerConnection::answer_describe`] or [`ServerConnection::answer_describe_elsewhere`].
     Describe {
         /// The path of the URL: percent-decoded, no outer slashes.
         path: String,

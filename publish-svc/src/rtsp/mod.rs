@@ -28,6 +28,7 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
+    demand::Demand,
     metrics::{Counted, Instruments},
     service::StartError,
     stream::StreamSource,
@@ -79,6 +80,7 @@ impl Sockets {
 pub(crate) struct Shared {
     config: RtspConfig,
     streams: Arc<dyn StreamSource>,
+    demand: Arc<Demand>,
     udp: Option<UdpPorts>,
     /// DESCRIBEs that may wait for a publisher at one time: half of the connections, so that the other half is left to streams that are
     /// there.
@@ -115,21 +117,21 @@ struct Place {
 pub(crate) struct Server {
     sockets: Sockets,
     config: RtspConfig,
-    streams: Arc<dyn StreamSource>,
+    demand: Arc<Demand>,
     tasks: Tasks,
     metrics: Instruments,
 }
 
 impl Server {
-    /// The server of `streams` on bound sockets.
+    /// The server of the node's streams, and of those that `demand` gets, on bound sockets.
     pub(crate) fn new(
         sockets: Sockets,
         config: &RtspConfig,
-        streams: Arc<dyn StreamSource>,
+        demand: Arc<Demand>,
         tasks: Tasks,
         metrics: Instruments,
     ) -> Self {
-        Self { sockets, config: config.clone(), streams, tasks, metrics }
+        Self { sockets, config: config.clone(), demand, tasks, metrics }
     }
 
     /// Where it listens, port 0 resolved.
@@ -143,7 +145,8 @@ impl Server {
         let room = Arc::new(Semaphore::new(max_connections));
         let shared = Arc::new(Shared {
             config: self.config,
-            streams: self.streams,
+            streams: self.demand.streams(),
+            demand: self.demand,
             udp: self.sockets.udp,
             waiters: Semaphore::new(max_connections.div_ceil(2)),
             tunnels: Tunnels::default(),

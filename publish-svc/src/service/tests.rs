@@ -40,7 +40,7 @@ async fn a_stream_whose_lease_the_keeper_has_lost_ends_and_no_other() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, ended).await.expect("it goes on");
+    timeout(PATIENCE, ended).await.expect("it goes on");
     assert_eq!(list().await, ["kept"]);
     following.abort();
     control.end_all().await;

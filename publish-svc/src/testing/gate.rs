@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::free_ports;
 use crate::{
     control::{Context, Control},
+    demand::{Demand, DemandConfig},
     leg::LegSettings,
     metrics::Instruments,
     streams::Streams,
@@ -63,6 +64,14 @@ impl Gate {
         let tasks = Tasks::new(&Metrics::new("test"));
         let metrics = Instruments::default();
         let streams = Streams::new("rtsp://127.0.0.1:8554".into(), metrics.streams.clone());
+        let (streams, shutdown) = (Arc::new(streams), Shutdown::new());
+        let demand = Demand::new(
+            DemandConfig::new(&config, "node-1"),
+            self.clone(),
+            streams.clone(),
+            (tasks.clone(), shutdown.clone()),
+            metrics.clone(),
+        );
         let (lost, _) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let (keeper, _) =
@@ -75,8 +84,9 @@ impl Gate {
             keeper,
             tasks,
             metrics,
-            shutdown: Shutdown::new(),
-            streams: Arc::new(streams),
+            shutdown,
+            streams,
+            demand,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod carrier;
 mod gate;
+mod ingest;
 mod reader;
 mod source;
 
@@ -11,5 +12,6 @@ pub(crate) use bench::{
 };
 pub(crate) use carrier::{Carrier, http, masked, post, tunnel_request};
 pub(crate) use gate::Gate;
+pub(crate) use ingest::{Asked, FakeIngest};
 pub(crate) use reader::{Item, Reader, mark};
 pub(crate) use source::{PPS, SPS, Source, Track, aac_config, ntp};

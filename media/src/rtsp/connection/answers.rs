@@ -19,6 +19,14 @@ impl ServerConnection {
         self.outputs.push_back(response);
     }
 
+    /// Answers DESCRIBE with the URL of the same stream on another server (RFC 2326, 11.2).
+    pub fn answer_describe_elsewhere(&mut self, url: &str) {
+        let waiting = self.pending.take_if(|pending| matches!(pending, Pending::Describe { .. }));
+        let Some(Pending::Describe { cseq, .. }) = waiting else { return };
+        let response = self.respond(Status::Moved, Some(&cseq)).header("Location", url).end();
+        self.outputs.push_back(response);
+    }
+
     /// Answers SETUP: the SSRC of the track, for the Transport header.
     pub fn answer_setup(&mut self, answer: Result<u32, Refusal>) {
         self.answer_setup_with(answer, None);

@@ -9,7 +9,7 @@ use media::rtsp::{Event, Group, Refusal, RtpInfo, Start, TrackTransport};
 
 use super::{
     Connection, Played, Session,
-    waiting::{self, Found, Ready, SetUp},
+    waiting::{self, Found, Miss, Ready, SetUp},
 };
 use crate::{
     ring::Cursor,
@@ -24,8 +24,9 @@ use crate::{
 impl Connection {
     pub(super) fn event(&mut self, event: Event) {
         match event {
-            Event::Describe { path, wishes, .. } => {
-                self.waiting = Some(waiting::describe(self.shared.clone(), path, wishes));
+            Event::Describe { path, query, wishes, .. } => {
+                let shared = self.shared.clone();
+                self.waiting = Some(waiting::describe(shared, path, query, wishes));
             }
             Event::Setup { path, track, transport, user_agent, .. } => {
                 let asked = SetUp { track, transport, user_agent };
@@ -52,12 +53,16 @@ impl Connection {
     /// Answers the request that has waited.
     pub(super) fn answer(&mut self, ready: Ready) {
         match ready {
-            Ready::Describe(found) => {
-                let sdp = found.and_then(|(_, description)| {
-                    let local = self.sending.local_addr().map_err(|_| Refusal::Internal)?;
-                    Ok(description.sdp(local.ip().to_canonical()))
-                });
+            Ready::Describe(Ok((_, description))) => {
+                let local = self.sending.local_addr().map_err(|_| Refusal::Internal);
+                let sdp = local.map(|local| description.sdp(local.ip().to_canonical()));
                 self.machine.answer_describe(sdp);
+            }
+            Ready::Describe(Err(Miss::Refused(refusal))) => {
+                self.machine.answer_describe(Err(refusal));
+            }
+            Ready::Describe(Err(Miss::Elsewhere(url))) => {
+                self.machine.answer_describe_elsewhere(&url);
             }
             Ready::SetUp(asked, found) => match found.and_then(|found| self.set_up(asked, found)) {
                 Ok((ssrc, Some(group))) => self.machine.answer_setup_multicast(ssrc, group),

@@ -7,39 +7,49 @@ use std::{
 
 use bytes::Bytes;
 use media::{
-    ClockRate, StreamKey,
+    ClockRate,
     rtcp::{ReportBlock, receiver_report},
 };
-use svc_core::{config::RtspConfig, drain::Shutdown};
+use registry::{MemoryConfig, MemoryEngine};
+use svc_core::{
+    config::{Config, RtspConfig},
+    drain::Shutdown,
+    metrics::Metrics,
+    tasks::Tasks,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    demand::{Demand, DemandConfig},
     reception::Receptions,
-    stream::{PublishedStream, StreamSource, Transport},
+    stream::Transport,
+    streams::Streams,
 };
 
-struct NoStreams;
-
-impl StreamSource for NoStreams {
-    fn stream(&self, _key: &StreamKey) -> Option<Arc<PublishedStream>> {
-        None
-    }
-    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        tokio::sync::watch::channel(0).1
-    }
+/// Nobody has any stream.
+fn no_demand(tasks: &Tasks) -> Arc<Demand> {
+    let metrics = Instruments::default();
+    let streams = Arc::new(Streams::new(String::new(), metrics.streams.clone()));
+    let engine = MemoryEngine::new(MemoryConfig::default());
+    let config = DemandConfig::new(&Config::default(), "node-1");
+    Demand::new(config, engine, streams, (tasks.clone(), CancellationToken::new()), metrics)
 }
 
 /// What connections share, with UDP and no streams.
 pub(in crate::rtsp) fn shared() -> Arc<Shared> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let tasks = Tasks::new(&Metrics::new("test"));
+    let demand = no_demand(&tasks);
     Arc::new(Shared {
         config: RtspConfig::default(),
-        streams: Arc::new(NoStreams),
+        streams: demand.streams(),
+        demand,
         udp: Some(UdpPorts::bind(any).unwrap()),
         waiters: tokio::sync::Semaphore::new(0),
         tunnels: Default::default(),
         multicast: None,
-        tasks: svc_core::tasks::Tasks::new(&svc_core::metrics::Metrics::new("test")),
+        tasks,
         next_reader: 1.into(),
         shutdown: Shutdown::new(),
         metrics: Instruments::default(),
