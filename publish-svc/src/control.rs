@@ -1,14 +1,16 @@
 //! StreamControl on publish-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
 
+mod orphans;
+
 use std::{
     net::IpAddr,
-    sync::{Arc, PoisonError},
-    time::SystemTime,
+    sync::{Arc, PoisonError, atomic::AtomicBool},
+    time::{Duration, SystemTime},
 };
 
 use media::{StreamKey, sdp::SessionDescription};
 use proto::v1::{self, stream_control_server::StreamControl};
-use registry::{Lease, LeaseFields, LeaseId, LeaseKeeper};
+use registry::{Lease, LeaseFields, LeaseKeeper};
 use svc_core::{
     config::RingConfig,
     drain::Shutdown,
@@ -40,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) legs: LegSettings,
     /// Of the rings.
     pub(crate) ring: RingConfig,
+    /// `publish.hold`
+    pub(crate) hold: Duration,
     /// For streams that are started by hand.
     pub(crate) keeper: LeaseKeeper,
     /// The node's tasks.
@@ -153,10 +157,16 @@ impl Control {
         let spec = spec(Some(ports), wanted.description.clone());
         let leg = leg.spawn(context.legs, spec, &context.tasks);
         let (sdp, description) = (wanted.sdp, wanted.description);
-        let started = Started { sdp, description, lease, by_hand }.into();
-        let entry =
-            Entry { published, status, counters, leg, started_at: SystemTime::now(), started };
-        let entry = Arc::new(entry);
+        let started = Started { sdp, description, lease, by_hand, orphaned: false }.into();
+        let entry = Arc::new(Entry {
+            published,
+            status,
+            counters,
+            leg,
+            started_at: SystemTime::now(),
+            started,
+            given_back: AtomicBool::new(false),
+        });
         context.streams.insert(wanted.key, entry.clone());
         if !by_hand {
             context.demand.started(&entry);
@@ -222,7 +232,7 @@ impl Control {
             let message = format!("epoch {} is older than {}", lease.epoch, started.lease.epoch);
             return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
         }
-        if lease == started.lease && wanted.sdp == started.sdp {
+        if lease == started.lease && wanted.sdp == started.sdp && !started.orphaned {
             return Ok(entry);
         }
         let Some(description) = aligned(&started.description, &wanted.description) else {
@@ -230,7 +240,7 @@ impl Control {
             self.remove(&wanted.key, &entry).await;
             return self.start_new(Wanted { lease: Some(lease), ..wanted }).await;
         };
-        let ports = if lease.rtp_port == started.lease.rtp_port {
+        let ports = if lease.rtp_port == started.lease.rtp_port && !started.orphaned {
             None
         } else {
             Some(self.bind(lease.rtp_port).await?)
@@ -241,8 +251,9 @@ impl Control {
         let done = slot.replace(spec(ports, description.clone()));
         let _ = done.await;
         *entry.started.lock().unwrap_or_else(PoisonError::into_inner) =
-            Started { sdp: wanted.sdp, description, lease, by_hand: false };
+            Started { sdp: wanted.sdp, description, lease, by_hand: false, orphaned: false };
         entry.status.touch();
+        self.context.demand.started(&entry);
         Ok(entry)
     }
 
@@ -267,9 +278,10 @@ impl Control {
         Ok(self.context.streams.to_proto(&entry))
     }
 
-    /// The leases of all streams.
+    /// The leases of all streams that have one.
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        self.context.streams.list().iter().map(|entry| entry.started().lease).collect()
+        let started = self.context.streams.list().into_iter().map(|entry| entry.started());
+        started.filter(|started| !started.orphaned).map(|started| started.lease).collect()
     }
 
     /// Whether packets come on a lease.
@@ -282,17 +294,6 @@ impl Control {
     /// Told of a lease that was granted, to whatever node.
     pub(crate) fn hear(&self, lease: &Lease) {
         self.context.demand.hear(lease);
-    }
-
-    /// Ends a stream whose lease has ended.
-    pub(crate) async fn lease_ended(&self, key: &StreamKey, lease: &LeaseId) {
-        let _order = self.order.lock().await;
-        if let Ok(entry) = self.context.streams.entry(key)
-            && entry.started().lease.id == *lease
-        {
-            tracing::info!(stream = %key, "the lease has ended, so the stream ends");
-            self.remove(key, &entry).await;
-        }
     }
 
     /// Ends all streams.

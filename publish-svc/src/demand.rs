@@ -18,7 +18,7 @@ mod owner;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -68,6 +68,15 @@ impl Fetched {
             Self::Unavailable => "unavailable",
         }
     }
+}
+
+/// What became of a stream whose ingest is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reclaimed {
+    /// It has no new owner, or that is on its way to us, or gives no leg.
+    NotYet,
+    /// It has one, which is worth to be asked again at once.
+    Soon,
 }
 
 /// What it needs to know.
@@ -247,9 +256,25 @@ impl Demand {
         asked.insert(key.clone());
     }
 
+    /// Asks whoever owns a stream under a newer epoch than `epoch` for a leg, unless it comes by itself. Bounded in time.
+    pub(crate) async fn reclaim(&self, key: &StreamKey, epoch: u32) -> Reclaimed {
+        let owner = match self.engine.lookup_stream(key).await {
+            Ok(owner) if owner.epoch > epoch => owner,
+            Ok(_) | Err(_) => return Reclaimed::NotYet,
+        };
+        if owner.leases.iter().any(|lease| lease.node_id == self.config.node_id) {
+            return Reclaimed::NotYet;
+        }
+        match self.ask(key, &owner).await {
+            Attempt::Again => Reclaimed::Soon,
+            Attempt::Done(_) => Reclaimed::NotYet,
+        }
+    }
+
     /// A stream has come. If the node has asked for it, it is given back when nobody has read it for a while.
     pub(crate) fn started(self: &Arc<Self>, entry: &Arc<Entry>) {
-        if self.asked().contains(&entry.published.key) {
+        let asked = self.asked().contains(&entry.published.key);
+        if asked && !entry.given_back.swap(true, Ordering::Relaxed) {
             let (demand, entry) = (self.clone(), entry.clone());
             self.tasks.spawn("idle_leg", async move { demand.give_back_when_idle(&entry).await });
         }

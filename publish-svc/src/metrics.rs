@@ -56,6 +56,8 @@ pub(crate) struct Instruments {
     pub(crate) unsent: Counter,
     /// DESCRIBEs that were refused since too many wait for a publisher.
     pub(crate) waiters_refused: Counter,
+    /// Streams whose lease ended and whose readers were kept.
+    pub(crate) orphaned: Counter,
     /// Streams that were not looked up since too many are.
     pub(crate) fetches_refused: Counter,
     fetches: Family<ReasonLabel, Counter>,
@@ -110,10 +112,13 @@ impl Instruments {
             r.register("publish_rtsp_waiters", help, i.waiters);
             let help = "DESCRIBEs refused since too many wait for a publisher";
             r.register("publish_rtsp_waiters_refused", help, i.waiters_refused);
-            let help = "Streams that readers asked for and the node did not have, by what became of it";
+            let help =
+                "Streams that readers asked for and the node did not have, by what became of it";
             r.register("publish_fetches", help, i.fetches);
             let help = "Streams that were not looked up, and DESCRIBEs refused, since too many are";
             r.register("publish_fetches_refused", help, i.fetches_refused);
+            let help = "Streams whose lease ended and whose readers were kept for another ingest";
+            r.register("publish_orphaned", help, i.orphaned);
             r.register("publish_readers", "Readers that play", i.readers);
             r.register("publish_reader_packets", "RTP packets sent to readers", i.reader_packets);
             let help = "Skips of readers that were too slow, by reason";

@@ -155,6 +155,7 @@ impl Publish {
             rtp_bind_address: config.publish.rtp_bind_address,
             legs: LegSettings::new(config),
             ring: config.ring.clone(),
+            hold: config.publish.hold,
             keeper,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::SystemTime,
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Started {
     pub(crate) lease: Lease,
     /// Whether the node took the lease itself.
     pub(crate) by_hand: bool,
+    /// The lease has ended and its port is closed; the readers are kept for another ingest.
+    pub(crate) orphaned: bool,
 }
 
 /// A stream on the node.
@@ -47,6 +49,8 @@ pub(crate) struct Entry {
     pub(crate) started_at: SystemTime,
     /// With what.
     pub(crate) started: Mutex<Started>,
+    /// Whether it is given back when nobody reads it: see `demand.rs`.
+    pub(crate) given_back: AtomicBool,
 }
 
 impl Entry {
@@ -97,8 +101,9 @@ impl Streams {
     pub(crate) fn on_port(&self, port: u16) -> Option<(StreamKey, Arc<Entry>)> {
         let found = self.lock();
         let mut streams = found.iter();
+        let has_it = |started: Started| started.lease.rtp_port == port && !started.orphaned;
         streams
-            .find(|(_, entry)| entry.started().lease.rtp_port == port)
+            .find(|(_, entry)| has_it(entry.started()))
             .map(|(key, entry)| (key.clone(), entry.clone()))
     }
 
@@ -126,6 +131,8 @@ impl Streams {
     /// A stream as the API shows it.
     pub(crate) fn to_proto(&self, entry: &Entry) -> v1::Stream {
         let (status, started) = (entry.status.now(), entry.started());
+        let epoch = started.lease.epoch;
+        let lease = Some(started.lease).filter(|_| !started.orphaned);
         let described = entry.published.description.borrow().clone();
         let unspecified = IpAddr::from([0, 0, 0, 0]);
         v1::Stream {
@@ -133,14 +140,14 @@ impl Streams {
             state: convert::state(status.state).into(),
             started_at: Some(proto::timestamp(entry.started_at)),
             tracks: status.tracks,
-            rtp_port: started.lease.rtp_port.into(),
+            rtp_port: lease.as_ref().map_or(0, |lease| lease.rtp_port.into()),
             rtsp_url: format!("{}/{}", self.rtsp_url, entry.published.key),
             readers: entry.published.readers.list().iter().map(|r| convert::reader(r)).collect(),
-            epoch: started.lease.epoch,
+            epoch,
             counters: Some(convert::counters(&entry.counters)),
             reader_counters: Some(convert::reader_counters(entry.published.readers.tally())),
             session_description: described.map(|d| d.sdp(unspecified)).unwrap_or_default(),
-            lease: Some(registry::lease_to_proto(started.lease)),
+            lease: lease.map(registry::lease_to_proto),
             ..Default::default()
         }
     }

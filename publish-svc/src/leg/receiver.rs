@@ -120,7 +120,8 @@ pub(crate) struct LegHandle {
 }
 
 enum Command {
-    Replace(LegSpec, oneshot::Sender<()>),
+    Replace(Box<LegSpec>, oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
 }
 
 /// A place in the queue of a leg's commands; sending from it cannot fail or wait.
@@ -130,7 +131,14 @@ impl Slot<'_> {
     /// The leg is made anew; completes when it is.
     pub(crate) fn replace(self, spec: LegSpec) -> oneshot::Receiver<()> {
         let (done, wait) = oneshot::channel();
-        self.0.send(Command::Replace(spec, done));
+        self.0.send(Command::Replace(Box::new(spec), done));
+        wait
+    }
+
+    /// The leg ends, what readers see stays; completes when its ports are closed.
+    pub(crate) fn close(self) -> oneshot::Receiver<()> {
+        let (done, wait) = oneshot::channel();
+        self.0.send(Command::Close(done));
         wait
     }
 }
@@ -258,6 +266,7 @@ impl Task {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Replace(spec, done) => {
+                let spec = *spec;
                 let mut random = || rand::random();
                 if spec.ports.is_some() {
                     self.intake.begin_leg(&spec.description, &mut random);
@@ -270,6 +279,11 @@ impl Task {
                 let waits = self.intake.state() != LegState::Live;
                 self.first_packet = waits.then_some(spec.first_packet);
                 // The caller may have hung up; the leg stands all the same.
+                let _ = done.send(());
+            }
+            Command::Close(done) => {
+                self.ports = None;
+                self.intake.end_leg();
                 let _ = done.send(());
             }
         }

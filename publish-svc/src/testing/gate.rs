@@ -81,6 +81,7 @@ impl Gate {
             rtp_bind_address: [127, 0, 0, 1].into(),
             legs: LegSettings::new(&config),
             ring: config.ring,
+            hold: config.publish.hold,
             keeper,
             tasks,
             metrics,

@@ -149,7 +149,7 @@ pub const KEYS: &[Key] = &[
     key!(
         ingest.drain_grace,
         Rule::Time(Duration::ZERO..=HOUR),
-        "How long the service may take to drain at SIGTERM"
+        "How long publishers may take to leave at SIGTERM, before they are ended. With both services and the registry in one process they are ended at once"
     ),
     key!(rtmp.listen, Rule::Listen, "RTMP"),
     key!(rtmp.max_connections, CONNECTIONS, "RTMP connections at one time"),
@@ -225,6 +225,11 @@ pub const KEYS: &[Key] = &[
     ),
     key!(publish.leg_timeout, PATIENCE, "A leg on which nothing comes for so long is HELD"),
     key!(
+        publish.hold,
+        Rule::Time(Duration::ZERO..=HOUR),
+        "How long the readers of a stream are kept whose ingest has gone without stopping it, for another ingest to go on with it"
+    ),
+    key!(
         publish.idle_leg_timeout,
         PATIENCE,
         "A leg that the node asked for, since a reader did, ends when nobody has read its stream for so long"
@@ -232,7 +237,7 @@ pub const KEYS: &[Key] = &[
     key!(
         publish.drain_grace,
         Rule::Time(Duration::ZERO..=HOUR),
-        "How long the service may take to drain at SIGTERM"
+        "How long the service may take to drain at SIGTERM. Readers are kept until it is nearly over, but for both services and the registry in one process"
     ),
     key!(
         ring.max_bytes,

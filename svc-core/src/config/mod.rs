@@ -70,7 +70,7 @@ pub struct IngestConfig {
     pub track_wait: Duration,
     /// PEM file of authorities that RTMPS servers are believed by when streams are pulled from them, beside the system's; empty: none.
     pub pull_ca_file: String,
-    /// How long a drain may take at SIGTERM. 10 s
+    /// How long publishers may take to leave at SIGTERM. 10 s
     pub drain_grace: Duration,
 }
 
@@ -140,6 +140,8 @@ pub struct PublishConfig {
     pub advertise_grpc_url: String,
     /// A leg that sends nothing for so long is HELD. 5 s
     pub leg_timeout: Duration,
+    /// How long readers are kept of a stream whose ingest has gone. 15 s
+    pub hold: Duration,
     /// A leg that the node asked for ends when nobody has read its stream for so long. 60 s
     pub idle_leg_timeout: Duration,
     /// How long a drain may take at SIGTERM. 10 s
@@ -294,6 +296,7 @@ impl Default for PublishConfig {
             advertise_rtsp_url: String::new(),
             advertise_grpc_url: String::new(),
             leg_timeout: Duration::from_secs(5),
+            hold: Duration::from_secs(15),
             idle_leg_timeout: Duration::from_secs(60),
             drain_grace: Duration::from_secs(10),
         }
