@@ -37,6 +37,17 @@ pub(crate) enum Switched {
     Stalled,
 }
 
+/// Why a stream was taken from another ingest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Superseded {
+    /// It did not answer.
+    Dead,
+    /// It had no publisher of it any more.
+    Left,
+    /// It drains.
+    Drains,
+}
+
 /// Why media was not sent on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Drop {
@@ -73,6 +84,16 @@ impl Switched {
             Self::TakenOver => "taken_over",
             Self::Left => "left",
             Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl Superseded {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Left => "left",
+            Self::Drains => "drains",
         }
     }
 }
@@ -150,9 +171,12 @@ pub(crate) struct Instruments {
     pub(crate) sends_refused: Counter,
     /// Bytes that wait in pacers.
     pub(crate) pacer_bytes: Gauge,
+    /// Streams that another ingest has taken over.
+    pub(crate) fenced: Counter,
     access_units: Family<KindLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     switched: Family<ReasonLabel, Counter>,
+    superseded: Family<ReasonLabel, Counter>,
     dropped: Family<ReasonLabel, Counter>,
     pull_failures: Family<ReasonLabel, Counter>,
 }
@@ -172,6 +196,10 @@ impl Instruments {
             r.register("ingest_standby_messages", help, i.standby_messages);
             let help = "Live streams with which another publisher went on";
             r.register("ingest_publisher_switches", help, i.switched);
+            let help = "Streams that were taken over from another ingest";
+            r.register("ingest_streams_superseded", help, i.superseded);
+            let help = "Streams that another ingest has taken over from this one";
+            r.register("ingest_streams_fenced", help, i.fenced);
             r.register("ingest_published", "Publishers that were let in", i.published);
             r.register("ingest_publishers_refused", "Publishers that were refused", i.refused);
             r.register("ingest_pulls", "Streams that are pulled", i.pulls);
@@ -218,6 +246,11 @@ impl Instruments {
     /// Another publisher goes on with a stream.
     pub(crate) fn switch(&self, reason: Switched) {
         self.switched.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+    }
+
+    /// A stream was taken from another ingest.
+    pub(crate) fn supersede(&self, reason: Superseded) {
+        self.superseded.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
     }
 
     /// A pull failed or ended.

@@ -110,7 +110,7 @@ impl Control {
         let mut pauses = Pauses::default();
         loop {
             if let Some(error) = self.lost.take()
-                && !self.goes_on(error).await
+                && !self.goes_on(error, false).await
             {
                 return None;
             }
@@ -122,7 +122,8 @@ impl Control {
             self.config.set_problem(&failure.to_string());
             warn!(error = %failure, "a leg cannot be brought up yet");
             self.give_up_lease_after(&failure);
-            if self.grant.is_none() && !self.goes_on((&failure).into()).await {
+            let taken = matches!(failure, Failure::Registry(RegistryError::Owned { .. }));
+            if self.grant.is_none() && !self.goes_on((&failure).into(), taken).await {
                 return None;
             }
             tokio::time::sleep(pauses.next()).await;
@@ -130,9 +131,9 @@ impl Control {
     }
 
     /// Asks the stream whether the leg is to look for a lease wherever there is one.
-    async fn goes_on(&mut self, error: ApiError) -> bool {
+    async fn goes_on(&mut self, error: ApiError, taken: bool) -> bool {
         let (goes_on, answer) = oneshot::channel();
-        let without = LegEvent::WithoutLease { leg: self.config.id, error, goes_on };
+        let without = LegEvent::WithoutLease { leg: self.config.id, error, taken, goes_on };
         let asked = self.signals.events.send(without).await.is_ok();
         self.place = Place::Anywhere;
         asked && answer.await.unwrap_or(false)

@@ -113,6 +113,8 @@ pub(crate) enum LegEvent {
         leg: LegId,
         /// Why.
         error: ApiError,
+        /// Another owner has the stream now, so that there is no lease anywhere.
+        taken: bool,
         /// Whether it is to look for another lease, wherever that leads; else it ends.
         goes_on: oneshot::Sender<bool>,
     },

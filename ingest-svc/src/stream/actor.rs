@@ -9,6 +9,9 @@
 //! | WAITING, offline picture, the leg stays | let in at once, goes on where the picture ended | | | legs end, gone |
 //!
 //! Where StartStream asked for an offline picture and there is one, HELD ends in WAITING with it instead of ending the legs. LIVE begins with the first access unit, so that a publisher without media shows as what it is.
+//!
+//! A stream that another ingest has taken over (see `rival.rs`) has no lease any more: its publisher is disconnected, and it is gone, or
+//! WAITING if it is armed.
 
 mod absence;
 mod admission;
@@ -112,6 +115,8 @@ pub(crate) struct Actor {
     relay: Relay,
     legs: Legs,
     leg_events: (mpsc::Sender<LegEvent>, mpsc::Receiver<LegEvent>),
+    /// Another ingest has the stream now.
+    taken: bool,
     held_until: Option<Instant>,
     /// What readers get in place of a publisher.
     offline: Option<Offline>,
@@ -142,6 +147,7 @@ impl Actor {
             legs: Legs::default(),
             // A few legs, each of which waits for its answer: 1 would do.
             leg_events: mpsc::channel(4),
+            taken: false,
             held_until: None,
             offline: None,
         }
@@ -155,6 +161,9 @@ impl Actor {
         let (mut draining, mut alarm) = (pin!(draining.cancelled()), Alarm::default());
         let (mut batch, mut standby_batch) = (Vec::new(), Vec::new());
         let stopped = loop {
+            if std::mem::take(&mut self.taken) {
+                self.let_go().await;
+            }
             if self.is_over() && self.table.remove_if_idle(&self.status, &self.commands) {
                 break None;
             }

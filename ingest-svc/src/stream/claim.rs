@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use media::StreamKey;
-use registry::{Grant, LeaseKeeper, RegistryError};
-use svc_core::tasks::Tasks;
+use registry::{Grant, RegistryError};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
+use super::{Context, rival};
 use crate::publisher::Publisher;
 
 /// How long the registry may take to grant a leg before a publisher is refused: encoders give up after 5 s and more.
@@ -27,14 +27,15 @@ impl Claim {
     pub(super) fn begin(
         publisher: Publisher,
         span: Span,
-        keeper: &LeaseKeeper,
+        context: &Context,
         key: &StreamKey,
-        tasks: &Tasks,
     ) -> Self {
         let (answer, granted) = oneshot::channel();
-        let (keeper, key) = (keeper.clone(), key.clone());
+        let (keeper, key) = (context.keeper.clone(), key.clone());
+        let metrics = context.metrics.clone();
         let ask = async move {
-            let asked = tokio::time::timeout(TIMEOUT, keeper.allocate(&key, None)).await;
+            let claim = rival::claim(&keeper, &key, &metrics);
+            let asked = tokio::time::timeout(TIMEOUT, claim).await;
             let result = asked.unwrap_or_else(|_| {
                 let text = format!("no answer within {} s", TIMEOUT.as_secs());
                 Err(RegistryError::Unavailable(text))
@@ -43,7 +44,7 @@ impl Claim {
                 keeper.release(&unwanted.lease.id);
             }
         };
-        tasks.spawn("claim", ask.instrument(span.clone()));
+        context.tasks.spawn("claim", ask.instrument(span.clone()));
         Self { publisher, span, granted }
     }
 }

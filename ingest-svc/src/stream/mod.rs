@@ -10,6 +10,7 @@ mod offline;
 mod origin;
 mod pipeline;
 mod relay;
+mod rival;
 mod standby;
 mod status;
 mod timeline;

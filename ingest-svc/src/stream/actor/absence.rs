@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     super::{Relay, status::State},
@@ -32,7 +32,7 @@ impl Actor {
         }
         if self.offline.is_none() {
             info!(stream = %self.status.key, "no publisher came back in time, the readers are let go");
-            return self.begin_anew().await;
+            return self.begin_anew(Ending::StreamEnds).await;
         }
         info!(stream = %self.status.key, "no publisher came back in time, readers get the offline picture");
         self.context.metrics.offline.inc();
@@ -48,10 +48,21 @@ impl Actor {
         }
     }
 
+    /// Another ingest has the stream: nothing of it is left here, and its readers are the other's.
+    pub(super) async fn let_go(&mut self) {
+        let text = "another ingest has taken this stream over";
+        warn!(stream = %self.status.key, "{text}");
+        self.context.metrics.fenced.inc();
+        self.end_standby(text);
+        self.end_publisher(text);
+        self.end_offline();
+        self.begin_anew(Ending::ProcessEnds).await;
+    }
+
     /// Ends the legs and waits for a publisher as if there had been none.
-    async fn begin_anew(&mut self) {
+    async fn begin_anew(&mut self, how: Ending) {
         self.held_until = None;
-        self.end_legs(Ending::StreamEnds).await;
+        self.end_legs(how).await;
         self.relay = Relay::new(&self.context, self.status.clone());
         if let Some(arming) = self.armed {
             self.arm(arming);

@@ -18,8 +18,7 @@ impl Actor {
         } else if !self.legs.is_empty() || self.grant.is_some() {
             self.admit(publisher, span);
         } else {
-            let (keeper, key) = (&self.context.keeper, &self.status.key);
-            self.claim = Some(Claim::begin(publisher, span, keeper, key, &self.context.tasks));
+            self.claim = Some(Claim::begin(publisher, span, &self.context, &self.status.key));
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | a leg | the primary one | another |
 //! | --- | --- | --- |
+//! | has no lease, since another ingest has the stream | the stream ends here | the same |
 //! | has no lease any more | another that is up takes its place; alone it looks for a lease anywhere | ends |
 //! | is to end, by a call | another that is up takes its place, or one that is made on another node first | ends |
 
@@ -23,7 +24,8 @@ impl Actor {
         let Some(tracks) = self.relay.announcement() else { return };
         self.legs.set_tracks(tracks.clone());
         if self.legs.is_empty() {
-            let (grant, span) = (self.grant.take(), std::mem::replace(&mut self.bring_up, Span::none()));
+            let (grant, span) =
+                (self.grant.take(), std::mem::replace(&mut self.bring_up, Span::none()));
             self.make_leg(Place::Anywhere, grant, tracks, span);
         }
     }
@@ -151,8 +153,9 @@ impl Actor {
                     self.replace_primary(reply);
                 }
             }
-            LegEvent::WithoutLease { leg, error, goes_on } => {
-                let alone = self.legs.is_primary(leg) && !self.promote_another();
+            LegEvent::WithoutLease { leg, error, taken, goes_on } => {
+                self.taken |= taken;
+                let alone = !taken && self.legs.is_primary(leg) && !self.promote_another();
                 if alone {
                     if let Some(held) = self.legs.primary() {
                         held.node_id = None;
