@@ -51,6 +51,8 @@ pub struct Gateway {
 impl Gateway {
     /// Takes all sockets of `part`. Both: ingest is pointed at the registry that publish serves, unless `registry.url` names another.
     pub async fn bind(config: &Config, part: Part) -> anyhow::Result<Self> {
+        let graces = (config.ingest.drain_grace, config.publish.drain_grace);
+        let config = &as_one_process(config, part);
         let publish = match part {
             Part::Both | Part::Publish => Some(Publish::bind(config).await?),
             Part::Ingest => None,
@@ -64,12 +66,7 @@ impl Gateway {
             Part::Both | Part::Ingest => Some(Ingest::bind(config, &registry_url).await?),
             Part::Publish => None,
         };
-        Ok(Self {
-            ingest,
-            publish,
-            ingest_grace: config.ingest.drain_grace,
-            publish_grace: config.publish.drain_grace,
-        })
+        Ok(Self { ingest, publish, ingest_grace: graces.0, publish_grace: graces.1 })
     }
 
     /// Where ingest-svc listens, if it runs here.
@@ -159,6 +156,17 @@ impl Gateway {
             None => Ok(()),
         }
     }
+}
+
+/// The configuration of the services. With both of them and the registry in one process nobody could go on with its streams: publishers and
+/// readers are not waited for when it drains.
+fn as_one_process(config: &Config, part: Part) -> Config {
+    let mut config = config.clone();
+    if part == Part::Both && config.registry.url.is_empty() {
+        config.ingest.drain_grace = Duration::ZERO;
+        config.publish.drain_grace = Duration::ZERO;
+    }
+    config
 }
 
 /// A running service.

@@ -171,6 +171,8 @@ pub(crate) struct Instruments {
     pub(crate) sends_refused: Counter,
     /// Bytes that wait in pacers.
     pub(crate) pacer_bytes: Gauge,
+    /// Publishers that were asked to connect again, elsewhere.
+    pub(crate) reconnects_asked: Counter,
     /// Streams that another ingest has taken over.
     pub(crate) fenced: Counter,
     access_units: Family<KindLabel, Counter>,
@@ -200,6 +202,8 @@ impl Instruments {
             r.register("ingest_streams_superseded", help, i.superseded);
             let help = "Streams that another ingest has taken over from this one";
             r.register("ingest_streams_fenced", help, i.fenced);
+            let help = "Publishers that were asked to connect again since the service drains";
+            r.register("ingest_reconnects_asked", help, i.reconnects_asked);
             r.register("ingest_published", "Publishers that were let in", i.published);
             r.register("ingest_publishers_refused", "Publishers that were refused", i.refused);
             r.register("ingest_pulls", "Streams that are pulled", i.pulls);

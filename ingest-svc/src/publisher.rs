@@ -58,6 +58,14 @@ impl Publisher {
         }
     }
 
+    /// Whether it leaves some time, and may then come to another ingest. A pull is this ingest's own.
+    pub(crate) fn leaves(&self) -> bool {
+        match self {
+            Self::Pushed(_) => true,
+            Self::Pulled(_) => false,
+        }
+    }
+
     /// Whether it may go on in place of another under `ingest.takeover = takeover`. A client that pushes is somebody's wish of this
     /// moment. A pull comes again by itself, and if it took over, the two would do so in turns for ever.
     pub(crate) fn takes_over(&self) -> bool {
@@ -72,6 +80,15 @@ impl Publisher {
         match self {
             Self::Pushed(connection) => connection.accept(),
             Self::Pulled(connection) => connection.accept(),
+        }
+    }
+
+    /// Asks it to come again, to whatever ingest it gets to, and goes on with it until it does. What a client is told is sent by the next
+    /// `receive`. Whether it is one that understands that.
+    pub(crate) fn ask_to_reconnect(&mut self, text: &str) -> bool {
+        match self {
+            Self::Pushed(connection) => connection.ask_to_reconnect(text),
+            Self::Pulled(_) => false,
         }
     }
 

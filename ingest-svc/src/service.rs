@@ -2,8 +2,9 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
+    time::Duration,
 };
 
 use proto::v1::stream_control_server::{SERVICE_NAME, StreamControlServer};
@@ -34,6 +35,12 @@ use crate::{
 /// Lost leases that wait to be told to their streams; the keeper waits when there are more.
 const MAX_LOST: usize = 1024;
 
+/// How long streams may take to end once they have to: a publisher has 2 s to close after our last word. With [`LAST_RELEASE`] it is
+/// what a process has left after the cut.
+const LAST_WORDS: Duration = Duration::from_millis(2100);
+/// How long the release of what they have left may take.
+const LAST_RELEASE: Duration = Duration::from_millis(800);
+
 /// What serves a port.
 type Serve = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -42,7 +49,7 @@ pub struct Ingest {
     addresses: Addresses,
     rtmp: TcpListener,
     rtmp_config: RtmpConfig,
-    drain_grace: std::time::Duration,
+    drain_grace: Duration,
     servers: [(&'static str, Serve); 2],
     keep_leases: Serve,
     stop_keeping: CancellationToken,
@@ -146,9 +153,7 @@ impl Ingest {
         let (grpc, serve_grpc) = grpc::bind(listen, &metrics, routes, services, ports.clone())
             .await
             .map_err(refused("ingest.grpc_listen", listen))?;
-        if config.ingest.advertise_grpc_url.is_empty() {
-            announced.announce_at(&format!("http://{}", announced_address(config, grpc)));
-        }
+        announce(config, &announced, grpc);
         let listen = config.ingest.http_listen;
         let (http, serve_http) = http::bind(listen, metrics, router(control), ports.clone())
             .await
@@ -179,8 +184,8 @@ impl Ingest {
         self.addresses.clone()
     }
 
-    /// Serves until drained or cut. Draining: no publisher is taken, those that are there are ended, leases are released, all
-    /// within `ingest.drain_grace`; then the gRPC and HTTP ports close.
+    /// Serves until drained or cut. Draining: no publisher is taken, those that are there are asked to go elsewhere and waited for, for
+    /// `ingest.drain_grace` at the longest, then ended; leases are released, and the gRPC and HTTP ports close.
     pub async fn run(self, shutdown: Shutdown) {
         // The keeper and the ports outlive the streams, so they are joined by themselves.
         let keeping = tokio::spawn(self.keep_leases);
@@ -197,16 +202,10 @@ impl Ingest {
         );
         self.tasks.spawn("rtmp_listener", rtmp);
         let (table, mut lost) = (self.table.clone(), self.lost);
-        let told = self.shutdown.clone();
-        self.tasks.spawn("lost_leases", async move {
-            loop {
-                tokio::select! {
-                    () = told.draining().cancelled() => return,
-                    lost = lost.recv() => match lost {
-                        Some(lost) => table.lease_lost(lost).await,
-                        None => return,
-                    },
-                }
+        // Streams go on while the service drains, so this is not waited for.
+        let losses = tokio::spawn(async move {
+            while let Some(lost) = lost.recv().await {
+                table.lease_lost(lost).await;
             }
         });
 
@@ -214,22 +213,34 @@ impl Ingest {
         info!("ingest-svc drains");
         self.ports.start_drain();
         self.shutdown.start_drain();
-        let drained = async {
-            self.tasks.join().await;
-            self.stop_keeping.cancel();
-            let _ = keeping.await;
+        let mut ended = pin!(self.tasks.join());
+        let drained = tokio::select! {
+            () = &mut ended => true,
+            () = tokio::time::sleep(self.drain_grace) => false,
+            () = shutdown.cutting().cancelled() => false,
         };
-        tokio::select! {
-            () = drained => info!("ingest-svc is drained"),
-            () = tokio::time::sleep(self.drain_grace) => warn!("ingest-svc is cut: the drain took too long"),
-            () = shutdown.cutting().cancelled() => warn!("ingest-svc is cut"),
-        }
-        self.stop_keeping.cancel();
         self.shutdown.cut();
+        if drained {
+            info!("ingest-svc is drained");
+        } else if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            warn!("ingest-svc is cut: its streams did not end in time");
+        } else {
+            info!("ingest-svc has ended the publishers that did not leave in time");
+        }
+        losses.abort();
+        self.stop_keeping.cancel();
+        let _ = tokio::time::timeout(LAST_RELEASE, keeping).await;
         self.ports.cut();
         for server in servers {
             let _ = server.await;
         }
+    }
+}
+
+/// Says where StreamControl is called, unless the configuration does.
+fn announce(config: &Config, keeper: &LeaseKeeper, grpc: SocketAddr) {
+    if config.ingest.advertise_grpc_url.is_empty() {
+        keeper.announce_at(&format!("http://{}", announced_address(config, grpc)));
     }
 }
 

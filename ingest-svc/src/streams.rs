@@ -27,9 +27,7 @@ use crate::{
     publisher::Publisher,
     pull::{Pull, PullContext},
     rtmp::{PublisherConnection, PublisherSink},
-    stream::{
-        Actor, Arming, Changed, Command, Context, LegReply, StreamStatus, bring_up_span,
-    },
+    stream::{Actor, Arming, Changed, Command, Context, LegReply, StreamStatus, bring_up_span},
 };
 
 /// Streams at one time: as many as a node has RTP ports by default (5004 to 7999), some times over. Each is a task and some
@@ -83,7 +81,10 @@ impl Table {
         arming: Arming,
         source: Option<RtmpUrl>,
     ) -> Result<v1::Stream, ApiError> {
-        self.refuse_if_draining()?;
+        if self.context.shutdown.draining().is_cancelled() {
+            let text = "the service is shutting down";
+            return Err(ApiError::reason(Kind::Unavailable, "DRAINING", text));
+        }
         let wanted = Started { arming, source: source.map(Arc::new) };
         let mut streams = self.lock();
         let entered = self.entry(&mut streams, key).ok_or_else(|| {
@@ -109,21 +110,12 @@ impl Table {
         Ok(entered.status.to_proto())
     }
 
-    fn refuse_if_draining(&self) -> Result<(), ApiError> {
-        if self.context.shutdown.draining().is_cancelled() {
-            let text = "the service is shutting down";
-            return Err(ApiError::reason(Kind::Unavailable, "DRAINING", text));
-        }
-        Ok(())
-    }
-
     /// Makes a leg of a stream to a further node; answered when that node has the stream.
     pub(crate) async fn add_leg(
         &self,
         key: &StreamKey,
         node_id: String,
     ) -> Result<v1::Stream, ApiError> {
-        self.refuse_if_draining()?;
         self.ask_for_leg(key, |reply| Command::AddLeg(node_id, reply)).await
     }
 

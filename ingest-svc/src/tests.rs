@@ -43,6 +43,8 @@ fn config() -> Config {
     config.ingest.grpc_listen = any;
     config.ingest.http_listen = any;
     config.ingest.track_wait = Duration::from_millis(200);
+    // Publishers that do not leave are not waited for.
+    config.ingest.drain_grace = Duration::ZERO;
     config.rtp.sender_report_interval = Duration::from_millis(100);
     config
 }

@@ -1,5 +1,6 @@
 //! StreamControl on publish-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
 
+mod leaving;
 mod orphans;
 
 use std::{
@@ -19,6 +20,7 @@ use svc_core::{
     tasks::Tasks,
     telemetry,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -48,6 +50,8 @@ pub(crate) struct Context {
     pub(crate) keeper: LeaseKeeper,
     /// The node's tasks.
     pub(crate) tasks: Tasks,
+    /// The node drains: no stream begins on it any more.
+    pub(crate) leaving: CancellationToken,
     /// The end.
     pub(crate) shutdown: Shutdown,
     /// The streams.
@@ -121,12 +125,14 @@ impl Control {
     /// Runs to its end though the caller hangs up, so that nothing is left half done.
     async fn start(&self, wanted: Wanted) -> Result<v1::Stream, ApiError> {
         let _order = self.order.lock().await;
+        let draining = || ApiError::reason(Kind::Unavailable, "DRAINING", "the node drains");
         if self.context.shutdown.draining().is_cancelled() {
             // Behind `end_all`, nobody would end it.
-            return Err(ApiError::reason(Kind::Unavailable, "DRAINING", "the node drains"));
+            return Err(draining());
         }
         let streams = &self.context.streams;
         let entry = match streams.entry(&wanted.key) {
+            Err(_) if self.context.leaving.is_cancelled() => return Err(draining()),
             Err(_) => self.start_new(wanted).await?,
             Ok(entry) => self.start_again(entry, wanted).await?,
         };

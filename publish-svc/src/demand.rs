@@ -24,8 +24,14 @@ use std::{
 
 use media::StreamKey;
 use registry::{Engine, Lease, RegistryError, StreamOwner};
-use svc_core::{config::Config, drain::Shutdown, error::Kind, tasks::Tasks};
+use svc_core::{
+    config::Config,
+    error::{ApiError, Kind},
+    tasks::Tasks,
+};
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use self::flights::Flights;
 use crate::{
@@ -104,7 +110,7 @@ pub(crate) struct Demand {
     streams: Arc<Streams>,
     tasks: Tasks,
     metrics: Instruments,
-    shutdown: Shutdown,
+    leaving: CancellationToken,
     flights: Mutex<Flights>,
     /// Streams that the node has, or is to have, since it asked for them.
     asked: Mutex<HashSet<StreamKey>>,
@@ -124,7 +130,7 @@ impl Demand {
         config: DemandConfig,
         engine: Arc<dyn Engine>,
         streams: Arc<Streams>,
-        (tasks, shutdown): (Tasks, Shutdown),
+        (tasks, leaving): (Tasks, CancellationToken),
         metrics: Instruments,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -133,7 +139,7 @@ impl Demand {
             streams,
             tasks,
             metrics,
-            shutdown,
+            leaving,
             flights: Mutex::default(),
             asked: Mutex::default(),
             heard: broadcast::Sender::new(HEARD),
@@ -157,7 +163,8 @@ impl Demand {
         };
         if let Some(tell) = tell {
             let (demand, key) = (self.clone(), key.clone());
-            self.tasks.spawn("fetch", async move {
+            // Not in the span of the reader, who may hang up.
+            self.tasks.spawn_in(Span::none(), "fetch", async move {
                 let get = tokio::time::timeout(PATIENCE, demand.get(&key));
                 let fetched = get.await.unwrap_or(Fetched::Unavailable);
                 demand.metrics.fetch(fetched.label());
@@ -193,7 +200,7 @@ impl Demand {
     }
 
     async fn attempt(&self, key: &StreamKey) -> Attempt {
-        if self.shutdown.draining().is_cancelled() {
+        if self.leaving.is_cancelled() {
             return Attempt::Done(Fetched::Unavailable);
         }
         let owner = match self.engine.lookup_stream(key).await {
@@ -276,7 +283,10 @@ impl Demand {
         let asked = self.asked().contains(&entry.published.key);
         if asked && !entry.given_back.swap(true, Ordering::Relaxed) {
             let (demand, entry) = (self.clone(), entry.clone());
-            self.tasks.spawn("idle_leg", async move { demand.give_back_when_idle(&entry).await });
+            // Not in the span of the call, which it outlives.
+            self.tasks.spawn_in(Span::none(), "idle_leg", async move {
+                demand.give_back_when_idle(&entry).await;
+            });
         }
     }
 
@@ -305,16 +315,17 @@ impl Demand {
         tracing::info!(stream = %key, "nobody reads the stream, its leg is given back");
         // Before it ends: it may be asked for again at once.
         self.asked().remove(key);
-        let owner = self.engine.lookup_stream(key).await;
-        let given_back = match &owner {
-            Ok(owner) => owner::stop(owner, key, &self.config.node_id).await,
-            Err(error) => Err(error.clone().into()),
-        };
-        if let Err(error) = given_back {
+        if let Err(error) = self.leave(key).await {
             // The primary leg stays; whatever else it is, the next time may go better.
             tracing::debug!(stream = %key, %error, "the leg stays");
             self.asked().insert(key.clone());
         }
+    }
+
+    /// Has the leg of a stream to this node ended; where it is the stream's only one, another is made on another node first.
+    pub(crate) async fn leave(&self, key: &StreamKey) -> Result<(), ApiError> {
+        let owner = self.engine.lookup_stream(key).await?;
+        owner::stop(&owner, key, &self.config.node_id).await
     }
 
     fn flights(&self) -> MutexGuard<'_, Flights> {

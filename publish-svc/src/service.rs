@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join;
 use proto::v1::{
     registry_server::SERVICE_NAME as REGISTRY,
     stream_control_server::{SERVICE_NAME as STREAM_CONTROL, StreamControlServer},
@@ -16,7 +17,10 @@ use svc_core::{
     config::Config, drain::Shutdown, grpc, http, local_address_towards, metrics::Metrics,
     process_id, tasks::Tasks,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{Instrument, info, warn};
@@ -35,6 +39,13 @@ use crate::{
 /// Lost leases that wait to be told to their streams; the keeper waits when there are more.
 const MAX_LOST: usize = 1024;
 
+/// How long before the end of the drain the streams are moved that still have readers: a leg takes some ms, 1,000 of them some s.
+const MOVING: Duration = Duration::from_secs(3);
+/// How long streams and readers may take to end once they have to.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
+/// How long it may take to take the node out of the registry.
+const LAST_RELEASE: Duration = Duration::from_secs(1);
+
 /// What serves a port.
 type Serve = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -44,14 +55,14 @@ pub struct Publish {
     book: Book,
     rtsp: rtsp::Server,
     servers: [(&'static str, Serve); 2],
-    keep_leases: Serve,
+    keeping: Keeping,
     node: NodeInfo,
     engine: Arc<dyn Engine>,
     control: Control,
-    lost: mpsc::Receiver<LostLease>,
     tasks: Tasks,
     drain_grace: Duration,
-    stop_keeping: CancellationToken,
+    /// Nothing begins on the node any more, and streams are made elsewhere.
+    leaving: CancellationToken,
     /// Of streams and readers.
     shutdown: Shutdown,
     /// Of the gRPC and HTTP ports, which outlive the drain.
@@ -113,6 +124,24 @@ pub enum StartError {
     },
 }
 
+/// The one renewal of the leases that the node took itself.
+struct Keeping {
+    keeper: LeaseKeeper,
+    keep: Serve,
+    lost: mpsc::Receiver<LostLease>,
+    stop: CancellationToken,
+}
+
+impl Keeping {
+    fn new(config: &Config, engine: &Arc<dyn Engine>, node_id: &str) -> Self {
+        let ((lost_sender, lost), stop) = (mpsc::channel(MAX_LOST), CancellationToken::new());
+        let url = config.publish.advertise_grpc_url.clone();
+        let (keeper, keep) =
+            LeaseKeeper::new(engine.clone(), node_id.to_owned(), url, lost_sender, stop.clone());
+        Self { keeper, keep: Box::pin(keep), lost, stop }
+    }
+}
+
 impl Publish {
     /// Takes all sockets. The registry is served from memory unless `config` names an etcd or another registry, which need not
     /// be there yet.
@@ -120,7 +149,7 @@ impl Publish {
         let metrics = Metrics::new("publish-svc");
         let (tasks, instruments) = (Tasks::new(&metrics), Instruments::new(&metrics));
         let (shutdown, ports) = (Shutdown::new(), Shutdown::new());
-        let book = Book::of(config);
+        let (book, leaving) = (Book::of(config), CancellationToken::new());
         let engine = book.engine(config)?;
         // The RTSP server needs the streams, which need the RTSP port: so the port is taken first.
         let sockets = rtsp::Sockets::bind(&config.rtsp).await?;
@@ -130,7 +159,7 @@ impl Publish {
             DemandConfig::new(config, &node.id),
             engine.clone(),
             streams.clone(),
-            (tasks.clone(), shutdown.clone()),
+            (tasks.clone(), leaving.clone()),
             instruments.clone(),
         );
         let rtsp = rtsp::Server::new(
@@ -140,24 +169,16 @@ impl Publish {
             tasks.clone(),
             instruments.clone(),
         );
-        let stop_keeping = CancellationToken::new();
-        let (lost_sender, lost) = mpsc::channel(MAX_LOST);
-        let (keeper, keep_leases) = LeaseKeeper::new(
-            engine.clone(),
-            node.id.clone(),
-            config.publish.advertise_grpc_url.clone(),
-            lost_sender,
-            stop_keeping.clone(),
-        );
-        let announced = keeper.clone();
+        let keeping = Keeping::new(config, &engine, &node.id);
         let control = Control::new(Context {
             node_id: node.id.clone(),
             rtp_bind_address: config.publish.rtp_bind_address,
             legs: LegSettings::new(config),
             ring: config.ring.clone(),
             hold: config.publish.hold,
-            keeper,
+            keeper: keeping.keeper.clone(),
             tasks: tasks.clone(),
+            leaving: leaving.clone(),
             shutdown: shutdown.clone(),
             streams,
             demand,
@@ -165,27 +186,23 @@ impl Publish {
         });
         let (grpc, serve_grpc) =
             serve_grpc(config, &metrics, &control, &engine, ports.clone()).await?;
-        let listen = config.publish.http_listen;
-        let (http, serve_http) = http::bind(listen, metrics, axum::Router::new(), ports.clone())
-            .await
-            .map_err(refused("publish.http_listen", listen))?;
+        let (http, serve_http) = serve_http(config, metrics, ports.clone()).await?;
         if node.grpc_url.is_empty() {
             node.grpc_url = format!("http://{}", SocketAddr::new(node.rtp_address, grpc.port()));
         }
-        announced.announce_at(&node.grpc_url);
+        keeping.keeper.announce_at(&node.grpc_url);
         Ok(Self {
             addresses: Addresses { rtsp: rtsp.address(), grpc, http },
             book,
             rtsp,
-            servers: [("grpc", serve_grpc), ("http", Box::pin(serve_http))],
-            keep_leases: Box::pin(keep_leases),
+            servers: [("grpc", serve_grpc), ("http", serve_http)],
+            keeping,
             node,
             engine,
             control,
-            lost,
             tasks,
             drain_grace: config.publish.drain_grace,
-            stop_keeping,
+            leaving,
             shutdown,
             ports,
         })
@@ -201,23 +218,23 @@ impl Publish {
         &self.book
     }
 
-    /// Serves until drained or cut. Draining: the node is taken out of the registry, streams and readers are ended, all within
-    /// `publish.drain_grace`; then the gRPC and HTTP ports close.
+    /// Serves until drained or cut. Draining: nothing begins on the node any more, and its streams are made on other nodes; readers are waited for
+    /// until `publish.drain_grace` is nearly over. Then streams and readers are ended, the node is taken out of the registry, and the gRPC and HTTP
+    /// ports close.
     pub async fn run(self, shutdown: Shutdown) {
         let servers = self.servers.map(|(name, serve)| {
             tokio::spawn(serve.instrument(tracing::info_span!("server", port = name)))
         });
-        let keeping = tokio::spawn(self.keep_leases);
+        let Keeping { keep, lost, stop: stop_keeping, .. } = self.keeping;
+        let keeping = tokio::spawn(keep);
         let (registered, _) = watch::channel(false);
-        let (_announced, node) = watch::channel(self.node.clone());
-        let announcing = tokio::spawn(NodeKeeper::run(
-            self.engine.clone(),
-            node,
-            registered,
-            self.stop_keeping.clone(),
-        ));
-        self.tasks.spawn("rtsp", self.rtsp.run(self.shutdown.clone()));
-        let follow = leases::follow(self.engine, self.node.id, self.control.clone(), self.lost);
+        let (announced, node) = watch::channel(self.node.clone());
+        let (engine, stop) = (self.engine.clone(), stop_keeping.clone());
+        let announcing = tokio::spawn(NodeKeeper::run(engine, node, registered, stop));
+        let (leaving, ending) = (self.leaving.clone(), self.shutdown.clone());
+        self.tasks.spawn("rtsp", self.rtsp.run(leaving, ending));
+        let (engine, control) = (self.engine.clone(), self.control.clone());
+        let follow = leases::follow(engine, self.node.id.clone(), control, lost);
         let draining = self.shutdown.draining().clone();
         self.tasks.spawn("leases", async move {
             tokio::select! {
@@ -229,26 +246,49 @@ impl Publish {
         shutdown.draining().cancelled().await;
         info!("publish-svc drains");
         self.ports.start_drain();
+        self.leaving.cancel();
+        let until = Instant::now() + self.drain_grace;
+        let leave = leave(&self.engine, &self.control, &announced, self.drain_grace);
+        tokio::select! {
+            () = leave => {}
+            () = sleep_until(until) => {}
+            () = shutdown.cutting().cancelled() => {}
+        }
         self.shutdown.start_drain();
-        let drained = async {
+        let ended = async {
             self.control.end_all().await;
             self.tasks.join().await;
-            self.stop_keeping.cancel();
-            let _ = keeping.await;
-            let _ = announcing.await;
         };
         tokio::select! {
-            () = drained => info!("publish-svc is drained"),
-            () = tokio::time::sleep(self.drain_grace) => warn!("publish-svc is cut: the drain took too long"),
+            () = ended => info!("publish-svc is drained"),
+            () = sleep_until(until.max(Instant::now() + LAST_WORDS)) => warn!("publish-svc is cut: the drain took too long"),
             () = shutdown.cutting().cancelled() => warn!("publish-svc is cut"),
         }
-        self.stop_keeping.cancel();
+        stop_keeping.cancel();
+        let _ = timeout(LAST_RELEASE, join(keeping, announcing)).await;
         self.shutdown.cut();
         self.ports.cut();
         for server in servers {
             let _ = server.await;
         }
     }
+}
+
+/// Says that the node is about to go, and has its streams made elsewhere.
+async fn leave(
+    engine: &Arc<dyn Engine>,
+    control: &Control,
+    announced: &watch::Sender<NodeInfo>,
+    grace: Duration,
+) {
+    let latest = Instant::now() + (grace - MOVING.min(grace / 2));
+    // Said here, too, since nothing is to be moved before the registry knows it.
+    let node = NodeInfo { draining: true, ..announced.borrow().clone() };
+    announced.send_replace(node.clone());
+    if let Err(error) = engine.register_node(node).await {
+        warn!(%error, "it cannot be announced that the node drains");
+    }
+    control.move_away(latest).await;
 }
 
 fn refused(key: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> StartError {
@@ -270,6 +310,19 @@ async fn serve_grpc(
     let (address, serve) = grpc::bind(listen, metrics, routes, services, ports)
         .await
         .map_err(refused("publish.grpc_listen", listen))?;
+    Ok((address, Box::pin(serve)))
+}
+
+/// Metrics and probes on the HTTP port.
+async fn serve_http(
+    config: &Config,
+    metrics: Metrics,
+    ports: Shutdown,
+) -> Result<(SocketAddr, Serve), StartError> {
+    let listen = config.publish.http_listen;
+    let (address, serve) = http::bind(listen, metrics, axum::Router::new(), ports)
+        .await
+        .map_err(refused("publish.http_listen", listen))?;
     Ok((address, Box::pin(serve)))
 }
 

@@ -100,6 +100,11 @@ impl PublisherConnection {
         self.connection.last_byte = Instant::now();
     }
 
+    /// Asks it to connect again; sent by the next `receive`. Whether it can.
+    pub(crate) fn ask_to_reconnect(&mut self, text: &str) -> bool {
+        self.connection.session.ask_to_reconnect(text)
+    }
+
     /// Refuses it, says so to it, and closes. Bounded in time.
     pub(crate) async fn refuse(mut self, why: PublishRefusal, text: &str) {
         self.connection.session.refuse_publish(self.request.id, why, text);

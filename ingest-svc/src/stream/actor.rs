@@ -10,6 +10,9 @@
 //!
 //! Where StartStream asked for an offline picture and there is one, HELD ends in WAITING with it instead of ending the legs. LIVE begins with the first access unit, so that a publisher without media shows as what it is.
 //!
+//! When the service drains, a publisher that understands it is asked to connect again, to another ingest, and any is waited for until it leaves or
+//! the service is cut; nodes keep the readers of the stream meanwhile. A stream without one ends at once, as does one that is pulled.
+//!
 //! A stream that another ingest has taken over (see `rival.rs`) has no lease any more: its publisher is disconnected, and it is gone, or
 //! WAITING if it is armed.
 
@@ -53,6 +56,9 @@ use crate::{
     rtmp::PublisherGone,
     streams::Table,
 };
+
+/// What publishers are told when the process ends.
+const SHUTTING_DOWN: &str = "the service is shutting down";
 
 /// What all streams of the process share.
 #[derive(Clone)]
@@ -117,6 +123,8 @@ pub(crate) struct Actor {
     leg_events: (mpsc::Sender<LegEvent>, mpsc::Receiver<LegEvent>),
     /// Another ingest has the stream now.
     taken: bool,
+    /// The service drains: the stream ends when its publisher has left.
+    draining: bool,
     held_until: Option<Instant>,
     /// What readers get in place of a publisher.
     offline: Option<Offline>,
@@ -148,6 +156,7 @@ impl Actor {
             // A few legs, each of which waits for its answer: 1 would do.
             leg_events: mpsc::channel(4),
             taken: false,
+            draining: false,
             held_until: None,
             offline: None,
         }
@@ -157,20 +166,26 @@ impl Actor {
     pub(crate) async fn run(mut self) {
         self.context.metrics.streams.inc();
         // Kept over all wake-ups, of which there is one or more for each access unit.
-        let draining = self.context.shutdown.draining().clone();
-        let (mut draining, mut alarm) = (pin!(draining.cancelled()), Alarm::default());
+        let shutdown = self.context.shutdown.clone();
+        let mut draining = pin!(shutdown.draining().cancelled());
+        let (mut cut, mut alarm) = (pin!(shutdown.cutting().cancelled()), Alarm::default());
         let (mut batch, mut standby_batch) = (Vec::new(), Vec::new());
         let stopped = loop {
             if std::mem::take(&mut self.taken) {
                 self.let_go().await;
+            }
+            if self.draining && self.publisher.is_none() {
+                self.end(SHUTTING_DOWN, Ending::ProcessEnds).await;
+                break None;
             }
             if self.is_over() && self.table.remove_if_idle(&self.status, &self.commands) {
                 break None;
             }
             alarm.set(self.wake_at());
             tokio::select! {
-                () = &mut draining => {
-                    self.end("the service is shutting down", Ending::ProcessEnds).await;
+                () = &mut draining, if !self.draining => self.begin_drain(),
+                () = &mut cut => {
+                    self.end(SHUTTING_DOWN, Ending::ProcessEnds).await;
                     break None;
                 }
                 command = self.commands.recv() => match command {
@@ -278,14 +293,19 @@ impl Actor {
 
     /// Ends all that the stream has.
     async fn end(&mut self, text: &'static str, how: Ending) {
-        if let Some(claim) = self.claim.take() {
-            let text = text.to_owned();
-            self.refuse(claim.publisher, Refused::Ending, PublishRefusal::Failed, text);
-        }
+        self.refuse_claim(text);
         self.end_standby(text);
         self.end_publisher(text);
         self.end_offline();
         self.end_legs(how).await;
+    }
+
+    /// Refuses the publisher that waits for the registry's word.
+    fn refuse_claim(&mut self, text: &'static str) {
+        if let Some(claim) = self.claim.take() {
+            let text = text.to_owned();
+            self.refuse(claim.publisher, Refused::Ending, PublishRefusal::Failed, text);
+        }
     }
 
     /// Answers what came while the stream ended.

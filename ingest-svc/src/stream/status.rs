@@ -57,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) clock_source: ClockSource,
     /// Readers get the offline picture.
     pub(crate) offline: bool,
+    /// Its publisher is to go to another ingest.
+    pub(crate) draining: bool,
     /// When media began to flow, while it does.
     pub(crate) live_since: Option<Instant>,
     /// How long it flowed before.
@@ -197,6 +199,7 @@ impl StreamStatus {
             pull: facts.pull,
             problem: facts.problem,
             offline_picture: facts.offline,
+            draining: facts.draining,
             left_out: facts.left_out,
             clock_source: match facts.clock_source {
                 ClockSource::Arrival => v1::ClockSource::Arrival,

@@ -104,14 +104,23 @@ impl Output {
         self.user_control(UserControlEventType::PingResponse, None, Some(timestamp_ms));
     }
 
-    /// `_result` of `connect`. The versions are those that Flash Media Server 3 gives; clients look
+    /// `_result` of `connect`; `capabilities` is `capsEx` of Enhanced RTMP v2. The versions are those that Flash Media Server 3 gives; clients look
     /// for the code only.
-    pub(super) fn connect_result(&mut self, transaction: f64, object_encoding: f64) {
-        let properties = object([
-            ("fmsVer", text("FMS/3,5,7,7009")),
-            ("capabilities", Amf0Value::Number(31.0)),
-            ("mode", Amf0Value::Number(1.0)),
+    pub(super) fn connect_result(
+        &mut self,
+        transaction: f64,
+        object_encoding: f64,
+        capabilities: Option<u32>,
+    ) {
+        let mut properties = HashMap::from([
+            ("fmsVer".to_owned(), text("FMS/3,5,7,7009")),
+            ("capabilities".to_owned(), Amf0Value::Number(31.0)),
+            ("mode".to_owned(), Amf0Value::Number(1.0)),
         ]);
+        if let Some(capabilities) = capabilities {
+            properties.insert("capsEx".to_owned(), Amf0Value::Number(capabilities.into()));
+        }
+        let properties = Amf0Value::Object(properties);
         let info = object([
             ("level", text("status")),
             ("code", text("NetConnection.Connect.Success")),

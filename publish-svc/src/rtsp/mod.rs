@@ -25,6 +25,7 @@ use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
@@ -139,8 +140,8 @@ impl Server {
         self.sockets.address
     }
 
-    /// Serves until the drain begins; each connection then ends by itself, with BYE to who plays.
-    pub(crate) async fn run(self, shutdown: Shutdown) {
+    /// Accepts until the node is `leaving`, and serves until the drain begins; each connection then ends by itself, with BYE to who plays.
+    pub(crate) async fn run(self, leaving: CancellationToken, shutdown: Shutdown) {
         let max_connections = self.config.max_connections;
         let room = Arc::new(Semaphore::new(max_connections));
         let shared = Arc::new(Shared {
@@ -167,7 +168,7 @@ impl Server {
         });
         loop {
             let accepted = tokio::select! {
-                () = shutdown.draining().cancelled() => return,
+                () = leaving.cancelled() => return,
                 accepted = self.sockets.listener.accept() => accepted,
             };
             let (socket, peer) = match accepted {

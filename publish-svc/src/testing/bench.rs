@@ -50,6 +50,8 @@ pub(crate) fn config() -> Config {
     config.publish.rtp_bind_address = any.ip();
     config.publish.rtp_port_min = free_ports();
     config.publish.rtp_port_max = config.publish.rtp_port_min + PORTS - 1;
+    // What cannot move is not waited for.
+    config.publish.drain_grace = Duration::ZERO;
     config.rtsp.listen = any;
     config.rtsp.rtp_port = 0;
     config

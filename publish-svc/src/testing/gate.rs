@@ -64,12 +64,12 @@ impl Gate {
         let tasks = Tasks::new(&Metrics::new("test"));
         let metrics = Instruments::default();
         let streams = Streams::new("rtsp://127.0.0.1:8554".into(), metrics.streams.clone());
-        let (streams, shutdown) = (Arc::new(streams), Shutdown::new());
+        let (streams, leaving) = (Arc::new(streams), CancellationToken::new());
         let demand = Demand::new(
             DemandConfig::new(&config, "node-1"),
             self.clone(),
             streams.clone(),
-            (tasks.clone(), shutdown.clone()),
+            (tasks.clone(), leaving.clone()),
             metrics.clone(),
         );
         let (lost, _) = mpsc::channel(1);
@@ -85,7 +85,8 @@ impl Gate {
             keeper,
             tasks,
             metrics,
-            shutdown,
+            leaving,
+            shutdown: Shutdown::new(),
             streams,
             demand,
         })

@@ -239,7 +239,7 @@ async fn who_waits_for_a_stream_that_ends_is_told_at_once() {
 async fn a_drain_does_not_wait_for_streams_that_start() {
     let mut config = config();
     config.rtsp.describe_wait = FOR_EVER;
-    config.publish.drain_grace = FOR_EVER;
+    config.publish.drain_grace = Duration::from_millis(100);
     let mut bench = Bench::start(config).await;
     bench.start_stream(by_hand("a", &Source::new(1))).await.unwrap();
     let mut reader = bench.reader("a").await;

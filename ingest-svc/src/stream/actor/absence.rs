@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::{
     super::{Relay, status::State},
-    Actor,
+    Actor, SHUTTING_DOWN,
 };
 use crate::{leg::Ending, metrics::Switched, rtmp::PublisherGone};
 
@@ -14,7 +14,7 @@ impl Actor {
     pub(super) async fn publisher_gone(&mut self, gone: &PublisherGone) {
         let bytes = self.forget_publisher().map(|publisher| publisher.bytes_received());
         info!(stream = %self.status.key, %gone, bytes, "the publisher went away");
-        if self.switch(Switched::Left) {
+        if self.switch(Switched::Left) || self.draining {
             return;
         }
         if !self.legs.is_empty() && !self.context.ingest.hold.is_zero() {
@@ -45,6 +45,23 @@ impl Actor {
         if self.offline.take().is_some() {
             self.context.metrics.offline.dec();
             self.status.update(|facts| facts.offline = false);
+        }
+    }
+
+    /// The service drains.
+    pub(super) fn begin_drain(&mut self) {
+        self.draining = true;
+        self.status.update(|facts| facts.draining = true);
+        self.end_standby(SHUTTING_DOWN);
+        self.refuse_claim(SHUTTING_DOWN);
+        match &mut self.publisher {
+            Some(publisher) if !publisher.leaves() => self.end_publisher(SHUTTING_DOWN),
+            Some(publisher) => {
+                let asked = publisher.ask_to_reconnect(SHUTTING_DOWN);
+                info!(stream = %self.status.key, asked, "the publisher is waited for to leave");
+                self.context.metrics.reconnects_asked.inc_by(asked.into());
+            }
+            None => {}
         }
     }
 

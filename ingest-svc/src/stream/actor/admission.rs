@@ -7,13 +7,16 @@ use proto::v1;
 use registry::{Grant, RegistryError};
 use tracing::{Span, info};
 
-use super::{super::claim::Claim, Actor};
+use super::{super::claim::Claim, Actor, SHUTTING_DOWN};
 use crate::{metrics::Refused, publisher::Publisher};
 
 impl Actor {
     /// A publisher wants in.
     pub(super) fn publish(&mut self, publisher: Publisher, span: Span) {
-        if self.publisher.is_some() || self.claim.is_some() {
+        if self.draining {
+            let text = SHUTTING_DOWN.to_owned();
+            self.refuse(publisher, Refused::Ending, PublishRefusal::Failed, text);
+        } else if self.publisher.is_some() || self.claim.is_some() {
             self.publish_second(publisher, span);
         } else if !self.legs.is_empty() || self.grant.is_some() {
             self.admit(publisher, span);

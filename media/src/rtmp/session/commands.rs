@@ -14,8 +14,13 @@ pub(super) const MAX_MESSAGE_STREAMS: u32 = 16;
 /// The longest name that is worth keeping; stream keys have at most 128 bytes, tokens some hundreds.
 const MAX_NAME_BYTES: usize = 4096;
 
+/// `capsEx` of Enhanced RTMP v2: it can be asked to reconnect.
+const RECONNECT: u32 = 1;
+
 /// What `connect` said.
 pub(super) struct Connected {
+    /// It can be asked to reconnect.
+    pub(super) reconnects: bool,
     app: App,
     tc_url: String,
     user_agent: String,
@@ -73,7 +78,10 @@ impl ServerSession {
             self.output.error(command.transaction, status);
             return;
         }
+        let capabilities = command.object.property("capsEx").and_then(Value::as_number);
+        let reconnects = capabilities.unwrap_or_default() as u32 & RECONNECT != 0;
         let connected = Connected {
+            reconnects,
             app,
             tc_url: tc_url.to_owned(),
             user_agent: text("flashVer").unwrap_or_default().to_owned(),
@@ -84,7 +92,9 @@ impl ServerSession {
         self.output.window_ack_size(self.config.window_ack_size);
         self.output.peer_bandwidth(self.config.window_ack_size);
         self.output.set_chunk_size(self.config.chunk_size);
-        self.output.connect_result(command.transaction, object_encoding);
+        // We are told what a client can, and say what of it we make use of.
+        let capabilities = reconnects.then_some(RECONNECT);
+        self.output.connect_result(command.transaction, object_encoding, capabilities);
         self.stage = Stage::Connected(connected);
     }
 

@@ -21,6 +21,7 @@
 //! | | `publish` | `onStatus` NetStream.Publish.Failed | |
 //! | | `FCUnpublish`, `deleteStream` (7.2.2.3), `closeStream` | [`Event::PublishEnded`] | connected |
 //! | | [`ServerSession::end_publish`] | `onStatus` NetStream.Unpublish.Success, StreamEOF | connected |
+//! | connected, asking, publishing | [`ServerSession::ask_to_reconnect`], where `capsEx` says that it can | `onStatus` NetConnection.Connect.ReconnectRequest | |
 //! | any but handshake | Set Chunk Size, Abort, Window Acknowledgement Size (5.4) | done | |
 //! | | ping request (7.1.7) | ping response | |
 //! | | the acknowledgement window is full (5.4.3) | acknowledgement of all bytes so far | |
@@ -318,6 +319,18 @@ impl ServerSession {
             self.output.status("onStatus", publish.stream_id, status);
             self.output.stream_eof(publish.stream_id);
         }
+    }
+
+    /// Asks the peer to connect again, to the same URL, and to leave this connection for that one: Reconnect Request of Enhanced RTMP v2. It
+    /// goes on here until it does. Whether it is one that can.
+    pub fn ask_to_reconnect(&mut self, text: &str) -> bool {
+        let can = self.stage.connected_mut().is_some_and(|connected| connected.reconnects);
+        if can {
+            let code = "NetConnection.Connect.ReconnectRequest";
+            let status = Status { level: "status", code, description: text };
+            self.output.status("onStatus", 0, status);
+        }
+        can
     }
 
     /// Asks the peer for a sign of life (Ping Request); its answer is taken silently.
