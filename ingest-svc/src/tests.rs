@@ -18,12 +18,14 @@ use crate::{
 };
 
 mod clock;
+mod drain;
 mod held_back;
 mod late_track;
 mod legs;
 mod odd;
 mod offline;
 mod pull;
+mod rival;
 mod takeover;
 
 const PATIENCE: Duration = Duration::from_secs(10);

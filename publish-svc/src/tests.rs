@@ -2,8 +2,10 @@
 
 mod any_node;
 mod control;
+mod drain;
 mod metrics;
 mod multicast;
+mod orphans;
 mod reports;
 mod rtsp;
 mod slow;

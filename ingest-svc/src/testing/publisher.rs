@@ -3,8 +3,11 @@
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use rml_amf0::Amf0Value;
 use rml_rtmp::{
+    chunk_io::ChunkSerializer,
     handshake::{Handshake, HandshakeProcessResult, PeerType},
+    messages::{MessagePayload, RtmpMessage},
     sessions::{
         ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult,
         PublishRequestType, StreamMetadata,
@@ -29,6 +32,15 @@ pub(crate) struct TestPublisher {
 impl TestPublisher {
     /// Connects and asks to publish; the `onStatus` code of a refusal.
     pub(crate) async fn publish(to: SocketAddr, key: &str) -> Result<Self, String> {
+        Self::publish_with(to, key, None).await
+    }
+
+    /// The same of a client that says what it can in `capsEx`.
+    pub(crate) async fn publish_with(
+        to: SocketAddr,
+        key: &str,
+        capabilities: Option<u32>,
+    ) -> Result<Self, String> {
         let mut stream = TcpStream::connect(to).await.unwrap();
         let rest = shake_hands(&mut stream).await;
         let (session, results) = ClientSession::new(ClientSessionConfig::new()).unwrap();
@@ -37,7 +49,11 @@ impl TestPublisher {
         let results = this.session.handle_input(&rest).unwrap();
         this.take(results).await;
         let result = this.session.request_connection("live".into()).unwrap();
-        this.take(vec![result]).await;
+        match capabilities {
+            // The library does not know of them: what it would say is said with them.
+            Some(capabilities) => this.stream.write_all(&connect(capabilities)).await.unwrap(),
+            None => this.take(vec![result]).await,
+        }
         assert_eq!(this.event().await, Some(ClientSessionEvent::ConnectionRequestAccepted));
         let how = PublishRequestType::Live;
         let result = this.session.request_publishing(key.into(), how).unwrap();
@@ -73,6 +89,15 @@ impl TestPublisher {
     pub(crate) async fn metadata(&mut self, metadata: &StreamMetadata) {
         let result = self.session.publish_metadata(metadata);
         self.take(vec![result.unwrap()]).await;
+    }
+
+    /// The next `onStatus` code.
+    pub(crate) async fn next_status(&mut self) -> Option<String> {
+        loop {
+            if let ClientSessionEvent::UnhandleableOnStatusCode { code } = self.event().await? {
+                return Some(code);
+            }
+        }
     }
 
     /// Waits until the server has ended the publish: its `onStatus` codes until then.
@@ -115,6 +140,26 @@ impl TestPublisher {
             }
         }
     }
+}
+
+/// `connect` of a client with `capsEx`.
+fn connect(capabilities: u32) -> Vec<u8> {
+    let text = |text: &str| Amf0Value::Utf8String(text.to_owned());
+    let properties = [
+        ("app", text("live")),
+        ("tcUrl", text("rtmp://localhost/live")),
+        ("flashVer", text("test")),
+        ("capsEx", Amf0Value::Number(capabilities.into())),
+    ];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value));
+    let message = RtmpMessage::Amf0Command {
+        command_name: "connect".to_owned(),
+        transaction_id: 1.0,
+        command_object: Amf0Value::Object(properties.into()),
+        additional_arguments: vec![],
+    };
+    let payload = MessagePayload::from_rtmp_message(message, RtmpTimestamp::new(0), 0).unwrap();
+    ChunkSerializer::new().serialize(&payload, true, false).unwrap().bytes
 }
 
 /// The client's handshake; what came behind it.

@@ -4,26 +4,25 @@ use std::collections::HashSet;
 
 use e2e::{
     clients::{Publisher, Running, Transport},
-    clips::{Units, clip, place},
+    clips::{Units, clip},
     control::{leases, registry, stream_control, streams, until_live},
     eventually,
+    follow::read,
     process::{Gateway, Setup},
-    reader::{AccessUnit, Depacketizer, Packet, Reader},
+    reader::Reader,
 };
 use futures_util::future::{join_all, try_join_all};
-use media::codec::MediaKind;
 use proto::v1::{ListNodesRequest, StopStreamRequest};
 
 /// How many streams at once.
 const STREAMS: usize = 20;
-/// Access units of video that each reader takes: 4 s.
-const PICTURES: usize = 100;
 /// How long the registry keeps what nobody renews, in these tests.
 const TTL: &str = "2s";
 
 /// A node with the registry, and an ingest that finds it by its URL.
 async fn two_processes() -> (Gateway, Gateway) {
-    let publish = Setup::publish().with("registry-ttl", TTL).start().await;
+    let publish = Setup::publish().with("registry-ttl", TTL).with("publish-hold", "1s");
+    let publish = publish.start().await;
     let ingest = Setup::ingest(&publish.publish_grpc()).start().await;
     (ingest, publish)
 }
@@ -44,31 +43,6 @@ async fn publish_all(ingest: &Gateway, publish: &Gateway, clip_name: &str) -> Ve
     }))
     .await;
     publishers
-}
-
-/// Reads a number of pictures, in which nothing may be missing.
-async fn read(url: &str, transport: Transport, published: &Units) -> anyhow::Result<()> {
-    let mut reader = Reader::play(url, transport).await?;
-    let kinds: Vec<_> = reader.description.tracks.iter().map(|t| t.config.kind()).collect();
-    let mut inputs: Vec<_> =
-        kinds.iter().enumerate().map(|(track, kind)| Depacketizer::new(*kind, track)).collect();
-    let (mut pictures, mut sounds) = (Vec::new(), Vec::new());
-    while pictures.len() < PICTURES {
-        let packet = reader.next().await?;
-        let Some(Packet::Rtp { track, header, bytes }) = packet else {
-            anyhow::ensure!(packet.is_some(), "{url}: the server closed the connection");
-            continue;
-        };
-        if let Some(unit) = inputs[track].push(&header, &bytes)? {
-            match kinds[track] {
-                MediaKind::Video => pictures.push(AccessUnit::pictured(&unit)),
-                MediaKind::Audio => sounds.push(unit.parts[0].clone()),
-            }
-        }
-    }
-    anyhow::ensure!(place(&published.video, &pictures).is_some(), "{url}: other pictures");
-    anyhow::ensure!(place(&published.audio, &sounds).is_some(), "{url}: other sound");
-    Ok(())
 }
 
 #[tokio::test]

@@ -149,6 +149,10 @@ impl Reader {
 
     fn answer(&mut self, event: &Event) {
         match event {
+            Event::Describe { path, query, .. } if path == "moved" => {
+                let url = format!("rtsp://other:8554/moved?{query}");
+                self.server.answer_describe_elsewhere(&url);
+            }
             Event::Describe { path, .. } => self.server.answer_describe(match path.as_str() {
                 "cam" => Ok(SDP.into()),
                 "starting" => Err(Refusal::Unavailable),

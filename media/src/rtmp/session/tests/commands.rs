@@ -21,6 +21,29 @@ fn connect_is_answered_in_the_order_that_clients_expect() {
 }
 
 #[test]
+fn a_client_that_says_so_is_asked_to_reconnect_and_publishes_on_until_it_does() {
+    // Enhanced RTMP v2: 1 is Reconnect, 2 multitrack.
+    for (capabilities, asked) in [(1.0, true), (3.0, true), (2.0, false), (0.0, false)] {
+        let mut peer = Peer::new(ServerConfig::default());
+        let app = object([("app", text("live")), ("capsEx", Value::Number(capabilities))]);
+        peer.command(0, &[text("connect"), Value::Number(1.0), app]);
+        peer.publish(1, &[text("cam1")]);
+        let id = peer.request().id;
+        peer.session.accept_publish(id);
+        peer.said();
+        assert_eq!(peer.session.ask_to_reconnect("We leave."), asked, "{capabilities}");
+        let code = "NetConnection.Connect.ReconnectRequest";
+        let request = format!("@0 onStatus 0 null status {code} (We leave.)");
+        assert_eq!(peer.said(), if asked { vec![request] } else { vec![] });
+        peer.message(9, 1, b"x").unwrap();
+        assert!(matches!(peer.events()[..], [Event::Media(_)]));
+    }
+    let mut unconnected = ServerSession::new(ServerConfig::default());
+    assert!(!unconnected.ask_to_reconnect("We leave."));
+    assert!(!Peer::publishing().session.ask_to_reconnect("We leave."));
+}
+
+#[test]
 fn all_answers_can_be_read_whatever_our_chunk_size_is() {
     for chunk_size in [0, 128, 129, 65_536, u32::MAX] {
         let mut peer = Peer::new(ServerConfig { chunk_size, ..ServerConfig::default() });

@@ -50,6 +50,15 @@ fn status_400_answers_what_is_no_rtsp_and_closes() {
 }
 
 #[test]
+fn status_302_answers_where_the_stream_is() {
+    let mut reader = Reader::new();
+    let answer = reader.ask("DESCRIBE", "rtsp://h/moved?token=x", &[]);
+    assert_eq!(answer.status(), "302 Moved Temporarily");
+    assert_eq!(answer.header("Location"), Some("rtsp://other:8554/moved?token=x"));
+    assert_eq!(reader.ask("OPTIONS", "*", &[]).code(), 200, "the connection goes on");
+}
+
+#[test]
 fn status_404_answers_a_stream_or_track_that_is_not_there() {
     let mut reader = Reader::new();
     for url in ["rtsp://h/other", "rtsp://h/other?x", "rtsp://h", "rtsp://h/", "*"] {

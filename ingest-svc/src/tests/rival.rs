@@ -1,0 +1,140 @@
+//! Streams of other ingests that a publisher comes to here with.
+
+use registry::Claim;
+
+use super::*;
+
+/// A second ingest of the same registry.
+async fn beside(bench: &Bench) -> Bench {
+    Bench::start_with(config(), bench.engine.clone()).await
+}
+
+async fn publish_gop(bench: &Bench, from_ms: u32) -> TestPublisher {
+    let mut publisher = bench.publish("a").await;
+    send_headers(&mut publisher).await;
+    send_gop(&mut publisher, from_ms).await;
+    publisher
+}
+
+/// Another owner's claim on the stream "a".
+fn claim(url: &str, supersede: Option<u32>) -> Claim {
+    Claim {
+        stream_key: StreamKey::parse("a").unwrap(),
+        owner_id: "other".into(),
+        owner_grpc_url: url.into(),
+        node_id: None,
+        reassert: None,
+        supersede,
+    }
+}
+
+#[tokio::test]
+async fn as_long_as_another_ingest_has_a_publisher_a_second_one_is_refused() {
+    let (bench, mut node) = Bench::with_node(config()).await;
+    let other = beside(&bench).await;
+    let publisher = publish_gop(&bench, 0).await;
+    node.next_rtp().await;
+    assert_eq!(other.refusal("a").await, "NetStream.Publish.BadName");
+    drop(publisher);
+    other.drain().await;
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_comes_back_to_another_ingest_goes_on_there_and_the_first_lets_go() {
+    let (mut bench, mut node) = Bench::with_node(config()).await;
+    let mut other = beside(&bench).await;
+    let publisher = publish_gop(&bench, 0).await;
+    let (first, _) = node.next_start().await;
+    node.next_rtp().await;
+    drop(publisher);
+    bench.until("a", |s| s.is_some_and(|s| s.state() == v1::StreamState::Held)).await;
+    let publisher = publish_gop(&other, 0).await;
+    let (second, _) = node.next_start().await;
+    let (first, second) = (first.lease.unwrap(), second.lease.unwrap());
+    assert!(second.epoch > first.epoch);
+    assert_eq!((&second.node_id, second.rtp_port), (&first.node_id, first.rtp_port));
+    other.until("a", |s| s.is_some_and(|s| s.state() == v1::StreamState::Live)).await;
+    // At the next renewal the first one hears of it, and does not end the other's readers.
+    bench.until("a", |s| s.is_none()).await;
+    let received = std::iter::from_fn(|| node.try_next());
+    assert!(!received.into_iter().any(|received| matches!(received, Received::Stop(_))));
+    drop(publisher);
+    other.drain().await;
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn an_owner_that_is_dead_or_answers_nothing_is_superseded() {
+    let (bench, mut node) = Bench::with_node(config()).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // The system accepts for it; it never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // One that was here before.
+    let before = bench.addresses.grpc;
+    for address in [closed, mute.local_addr().unwrap(), before] {
+        let url = format!("http://{address}");
+        let old = bench.engine.allocate_port(claim(&url, None)).await.unwrap().lease;
+        let began = std::time::Instant::now();
+        let publisher = publish_gop(&bench, 0).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        let (request, _) = node.next_start().await;
+        assert!(request.lease.unwrap().epoch > old.epoch);
+        let stop = v1::StopStreamRequest { stream_key: "a".into(), ..Default::default() };
+        bench.control.clone().stop_stream(stop).await.unwrap();
+        drop(publisher);
+        let gone = async { while bench.leases().await > 0 {} };
+        tokio::time::timeout(PATIENCE, gone).await.expect("a lease stays");
+    }
+    // Who cannot be asked may be there.
+    bench.engine.allocate_port(claim("", None)).await.unwrap();
+    assert_eq!(bench.refusal("a").await, "NetStream.Publish.BadName");
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_another_ingest_takes_over_lets_its_publisher_go_and_the_readers_stay() {
+    let (mut bench, mut node) = Bench::with_node(config()).await;
+    let publisher = publish_gop(&bench, 0).await;
+    let (request, _) = node.next_start().await;
+    let epoch = request.lease.unwrap().epoch;
+    bench.engine.allocate_port(claim("http://127.0.0.1:1", Some(epoch))).await.unwrap();
+    assert_eq!(publisher.ended().await, ["NetStream.Unpublish.Success"]);
+    bench.until("a", |s| s.is_none()).await;
+    assert_eq!(bench.leases().await, 1, "the other's");
+    let received = std::iter::from_fn(|| node.try_next());
+    assert!(!received.into_iter().any(|received| matches!(received, Received::Stop(_))));
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_was_asked_to_reconnect_gets_in_beside_its_old_connection() {
+    let mut config = config();
+    config.ingest.drain_grace = Duration::from_secs(3600);
+    let (bench, mut node) = Bench::with_node(config).await;
+    let other = beside(&bench).await;
+    let old = publish_gop(&bench, 0).await;
+    node.next_rtp().await;
+    bench.shutdown.start_drain();
+    // It is told by the health service, too.
+    let drains = async {
+        let request = v1::GetStreamRequest { stream_key: "a".into() };
+        let mut control = bench.control.clone();
+        while !control
+            .get_stream(request.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .stream
+            .unwrap()
+            .draining
+        {}
+    };
+    tokio::time::timeout(PATIENCE, drains).await.expect("it does not drain");
+    let new = publish_gop(&other, 0).await;
+    node.next_start().await;
+    drop(old);
+    bench.drain().await;
+    drop(new);
+    other.drain().await;
+}
