@@ -134,6 +134,11 @@ impl LeaseKeeper {
         url.clone_into(&mut announced);
     }
 
+    /// Where the owner's StreamControl is called; may be empty.
+    pub fn announced_at(&self) -> String {
+        self.shared.owner_grpc_url.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Who has a stream.
     pub async fn lookup(&self, stream_key: &StreamKey) -> Result<StreamOwner, RegistryError> {
         self.shared.engine.lookup_stream(stream_key).await
