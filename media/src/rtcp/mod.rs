@@ -74,6 +74,8 @@ pub struct RtcpError(pub String);
 const MAX_PACKETS: usize = 64;
 /// The size of a report block (RFC 3550, 6.4.1).
 const BLOCK_BYTES: usize = 24;
+/// The most packets that one NACK asks for. In the worst case each takes four bytes, and the compound is below 1,400 with the longest CNAME.
+pub const MAX_NACKED: usize = 256;
 /// The longest CNAME: an SDES item's length has eight bits (RFC 3550, 6.5). It is UTF-8, so no character is cut.
 const MAX_CNAME_BYTES: usize = 255;
 
@@ -150,13 +152,16 @@ fn read(raw: Raw<'_>, packets: &mut Vec<RtcpPacket>) -> Result<(), RtcpError> {
                 (0..usize::from(raw.count)).map(|i| words.at(i)).collect::<Result<_, _>>()?;
             packets.push(RtcpPacket::Bye(sources));
         }
-        packet_type::RTPFB if raw.count == 1 => {
+        packet_type::RTPFB if raw.count == GENERIC_NACK => {
             packets.push(RtcpPacket::Nack(words.at(1)?, missing(raw.body.get(8..).unwrap_or(&[]))));
         }
         other => packets.push(RtcpPacket::Other(other)),
     }
     Ok(())
 }
+
+/// The feedback message type of generic NACK (RFC 4585, 6.2.1); it stands where others have a count.
+const GENERIC_NACK: u8 = 1;
 
 mod packet_type {
     pub(super) const SR: u8 = 200;
@@ -284,6 +289,35 @@ pub fn receiver_report(sender_ssrc: u32, blocks: &[ReportBlock], cname: &str) ->
     put_receiver_report(&mut out, sender_ssrc, blocks);
     put_cname(&mut out, sender_ssrc, cname);
     out.into()
+}
+
+/// RR (empty) + SDES(CNAME) + generic NACK (RFC 4585, 6.2.1) as one compound: asks `source` for packets by their sequence numbers,
+/// which are in order. What is beyond [`MAX_NACKED`] is left out.
+pub fn nack(sender_ssrc: u32, source: u32, missing: &[u16], cname: &str) -> Bytes {
+    let pairs = pairs(&missing[..missing.len().min(MAX_NACKED)]);
+    let mut out = Vec::with_capacity(96 + 4 * pairs.len());
+    put_receiver_report(&mut out, sender_ssrc, &[]);
+    put_cname(&mut out, sender_ssrc, cname);
+    begin(&mut out, GENERIC_NACK, packet_type::RTPFB, 8 + 4 * pairs.len());
+    out.extend_from_slice(&sender_ssrc.to_be_bytes());
+    out.extend_from_slice(&source.to_be_bytes());
+    for (first, mask) in pairs {
+        out.extend_from_slice(&first.to_be_bytes());
+        out.extend_from_slice(&mask.to_be_bytes());
+    }
+    out.into()
+}
+
+/// PID and BLP of generic NACK: a sequence number, and which of the 16 behind it are missing, too.
+fn pairs(missing: &[u16]) -> Vec<(u16, u16)> {
+    let mut pairs: Vec<(u16, u16)> = Vec::new();
+    for &number in missing {
+        match pairs.last_mut().map(|(first, mask)| (number.wrapping_sub(*first), mask)) {
+            Some((behind @ 1..=16, mask)) => *mask |= 1 << (behind - 1),
+            _ => pairs.push((number, 0)),
+        }
+    }
+    pairs
 }
 
 /// RR (empty) + SDES(CNAME) + BYE as one compound, ending all `sources`.

@@ -63,6 +63,29 @@ fn a_generic_nack_names_its_missing_packets() {
     assert_eq!(parse_compound(&nack).unwrap(), [RtcpPacket::Nack(2, vec![65_535, 0, 2])]);
 }
 
+#[test]
+fn a_nack_that_is_written_asks_for_these_packets_over_the_wrap() {
+    let missing = [65_520, 65_530, 0, 1, 16, 17, 400];
+    let compound = nack(7, 9, &missing, "node");
+    let [report, cname, asked] = &parse_compound(&compound).unwrap()[..] else {
+        panic!("a report, a CNAME and a NACK")
+    };
+    assert_eq!(*report, RtcpPacket::ReceiverReport(7, vec![]));
+    assert_eq!(*cname, RtcpPacket::Cname(7, "node".into()));
+    assert_eq!(*asked, RtcpPacket::Nack(9, missing.to_vec()));
+    // 65,520 to 0 are one pair, 1 to 17 another.
+    assert_eq!(compound.len(), 8 + 16 + 12 + 3 * 4);
+}
+
+#[test]
+fn a_nack_of_very_many_packets_fits_a_datagram_and_asks_for_the_first_ones() {
+    let missing: Vec<u16> = (0..1000).map(|n| 20 * n).collect();
+    let compound = nack(7, 9, &missing, &"x".repeat(300));
+    assert!(compound.len() < 1400, "{}", compound.len());
+    let asked = parse_compound(&compound).unwrap().pop().unwrap();
+    assert_eq!(asked, RtcpPacket::Nack(9, missing[..MAX_NACKED].to_vec()));
+}
+
 /// The one block of a Receiver Report, and the CNAME behind it.
 fn of_a_reader(hex: &str) -> (ReportBlock, String) {
     let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;

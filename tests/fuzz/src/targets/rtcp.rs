@@ -1,6 +1,10 @@
 //! RTCP compounds. Input: one datagram.
 
-use media::rtcp::{RtcpPacket, bye, parse_compound, receiver_report, sender_report};
+use std::collections::BTreeSet;
+
+use media::rtcp::{
+    MAX_NACKED, RtcpPacket, bye, nack, parse_compound, receiver_report, sender_report,
+};
 
 /// The most packets of one compound.
 const MAX_PACKETS: usize = 64;
@@ -32,11 +36,23 @@ pub(crate) fn run(data: &[u8]) {
                 written(&bye(sources, cname), &all, sender, cname);
             }
             // 12 bytes of header and sources, then 17 sequence numbers per word at most.
-            RtcpPacket::Nack(_, missing) => assert!(4 * missing.len() <= 17 * (data.len() - 12)),
+            RtcpPacket::Nack(source, missing) => {
+                assert!(4 * missing.len() <= 17 * (data.len() - 12));
+                asked(*source, &missing[..missing.len().min(MAX_NACKED)], cname);
+            }
             RtcpPacket::Cname(_, cname) => assert!(cname.len() <= 3 * 255),
             RtcpPacket::Other(packet_type) => assert!(![200, 201, 203].contains(packet_type)),
         }
     }
+}
+
+/// A NACK that we write asks for these packets and no others.
+fn asked(source: u32, missing: &[u16], cname: &str) {
+    let read = parse_compound(&nack(1, source, missing, cname)).expect("our NACKs can be read");
+    let Some(RtcpPacket::Nack(of, read)) = read.last() else { panic!("no NACK") };
+    assert_eq!(*of, source);
+    let set = |numbers: &[u16]| numbers.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(set(read), set(missing));
 }
 
 /// What we write reads as these packets, with the CNAME behind the first, cut to the 255 bytes that there is room for.
