@@ -2,6 +2,7 @@
 
 mod assembler;
 mod inspect;
+mod missing;
 mod pace;
 mod packet;
 mod packetizer;

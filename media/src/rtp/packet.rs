@@ -31,6 +31,16 @@ pub struct SegmentRun {
     pub packets: u16,
 }
 
+impl SegmentRun {
+    /// One of its packets, which are counted from 0, as a run of its own; empty where there is none.
+    pub fn packet(&self, at: usize) -> Self {
+        let segment = usize::from(self.segment_size);
+        let start = (at * segment).min(self.data.len());
+        let data = self.data.slice(start..(start + segment).min(self.data.len()));
+        Self { segment_size: data.len() as u16, data, packets: 1 }
+    }
+}
+
 impl PacketBatch {
     /// The packets one by one.
     pub fn packets(&self) -> impl Iterator<Item = Bytes> + '_ {
@@ -41,6 +51,7 @@ impl PacketBatch {
             packet
         })
     }
+
     /// The packets in runs of at most `max_segments` packets (1 to 64) and 65,000 bytes.
     pub fn runs(&self, max_segments: usize) -> impl Iterator<Item = SegmentRun> + '_ {
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! Received packets in order (RFC 3550, A.1, A.3 and A.8).
+//! Received packets in order (RFC 3550, A.1, A.3 and A.8), and those that are missing asked for ([`Missing`]).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -6,14 +6,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::Header;
+use super::{Header, missing::Missing};
 use crate::{ClockRate, rtcp::ReportBlock};
 
 /// RFC 3550, A.1: a jump further ahead than this is a restart or a stray.
 const MAX_DROPOUT: i64 = 3000;
 /// RFC 3550, A.1: further back than this is no late packet but a restart or a stray.
 const MAX_MISORDER: i64 = 100;
+/// The same where packets are asked for: what a sender keeps to send it again, 8 MiB of packets of 1,024 bytes.
+const MAX_MISORDER_ASKED: i64 = 8192;
 
 /// A packet as it came off the leg.
 #[derive(Clone, Debug)]
@@ -26,10 +29,10 @@ pub struct ReceivedPacket {
     pub received_at: Instant,
 }
 
-/// Puts the packets of one SSRC in order within a small window, sans-IO. In-order packets pass at once. It also keeps the
-/// receiver statistics of RFC 3550, A.3 and A.8. Bounded by its window in packets.
+/// Puts the packets of one SSRC in order within a small window, sans-IO. In-order packets pass at once. Where the sender answers it says
+/// which packets are to be [asked for](Self::requests), and waits for them. It also keeps the receiver statistics of RFC 3550, A.3 and A.8.
+/// Bounded by its window in packets.
 pub struct ReorderBuffer {
-    window: Duration,
     max_packets: usize,
     rate: ClockRate,
     /// Extended sequence number of the next packet to give out; `None` before the first.
@@ -37,6 +40,8 @@ pub struct ReorderBuffer {
     ready: VecDeque<Ordered>,
     /// Later packets that wait for a missing one, by extended sequence number.
     waiting: BTreeMap<i64, ReceivedPacket>,
+    /// Those between the next one and the last that waits.
+    missing: Missing,
     /// The sequence number that would confirm a restart.
     probation: Option<ReceivedPacket>,
     discarded: u32,
@@ -68,15 +73,16 @@ pub enum Ordered {
 }
 
 impl ReorderBuffer {
-    /// A missing packet is waited for at most `window` and at most while `max_packets` later ones have come.
+    /// A missing packet is waited for at most `window`, or longer where it can be [asked for](Self::set_asking), and at most while
+    /// `max_packets` later ones have come.
     pub fn new(clock_rate: ClockRate, window: Duration, max_packets: usize) -> Self {
         Self {
-            window,
             max_packets,
             rate: clock_rate,
             next: None,
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
+            missing: Missing::new(window),
             probation: None,
             discarded: 0,
             lost: 0,
@@ -97,6 +103,16 @@ impl ReorderBuffer {
         true
     }
 
+    /// Whether what is missing can be asked for from now on; else it is waited for one window.
+    pub fn set_asking(&mut self, asks: bool) {
+        self.missing.set_asking(asks);
+    }
+
+    /// The sequence numbers that the sender is to be asked for now, in order; empty where nothing can be asked for.
+    pub fn requests(&mut self, now: Instant) -> SmallVec<[u16; 16]> {
+        self.missing.due(now)
+    }
+
     /// Takes a packet.
     pub fn insert(&mut self, packet: ReceivedPacket) {
         let Some(next) = self.next else {
@@ -104,7 +120,9 @@ impl ReorderBuffer {
             return;
         };
         let step = i64::from(packet.header.sequence_number.wrapping_sub(next as u16) as i16);
-        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&step) {
+        let max_misorder =
+            if self.missing.is_asking() { MAX_MISORDER_ASKED } else { MAX_MISORDER };
+        if !(-max_misorder..=MAX_DROPOUT).contains(&step) {
             self.restart_or_stray(packet);
             return;
         }
@@ -114,9 +132,19 @@ impl ReorderBuffer {
         let sequence = next + step;
         if step < 0 || self.waiting.contains_key(&sequence) {
             self.discarded = self.discarded.wrapping_add(1);
+            self.missing.come_again(sequence, packet.received_at);
             return;
         }
-        self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
+        let follows = self.waiting.last_key_value().map_or(next, |(last, _)| last + 1);
+        if sequence > follows {
+            self.missing.notice(follows..sequence, packet.received_at);
+        }
+        if self.missing.come(sequence, packet.received_at) {
+            // How long it was on its way says nothing of the network's jitter.
+            self.statistics.received += 1;
+        } else {
+            self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
+        }
         if step == 0 {
             self.next = Some(next + 1);
             self.ready.push_back(Ordered::Packet(packet));
@@ -134,6 +162,7 @@ impl ReorderBuffer {
         self.statistics = Statistics { base: sequence, highest: sequence, ..Statistics::default() };
         self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
         self.next = Some(sequence + 1);
+        self.missing.clear();
         self.ready.push_back(Ordered::Packet(packet));
     }
 
@@ -169,6 +198,7 @@ impl ReorderBuffer {
             return;
         };
         let missing = u32::try_from(first - next).unwrap_or(0);
+        self.missing.give_up(first);
         self.lost = self.lost.wrapping_add(missing);
         self.ready.push_back(Ordered::Lost(missing));
         self.next = Some(first);
@@ -177,15 +207,31 @@ impl ReorderBuffer {
 
     /// What is in order by `now`.
     pub fn poll(&mut self, now: Instant) -> Option<Ordered> {
-        while self.ready.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
+        self.missing.settle(now);
+        while self.ready.is_empty() && self.missing.given_up_at().is_some_and(|at| at <= now) {
             self.give_up_gap();
         }
         self.ready.pop_front()
     }
 
-    /// When `poll` must be called again though no packet came; `None` if nothing is waited for.
+    /// When [`Self::poll`] and [`Self::requests`] must be called again though no packet came; `None` if nothing is waited for.
     pub fn deadline(&self) -> Option<Instant> {
-        self.waiting.values().map(|packet| packet.received_at).min().map(|at| at + self.window)
+        [self.missing.given_up_at(), self.missing.asked_at()].into_iter().flatten().min()
+    }
+
+    /// Packets asked for, each as often as it was.
+    pub fn asked(&self) -> u32 {
+        self.missing.asked()
+    }
+
+    /// Packets that came after they were asked for, and would not have come by themselves.
+    pub fn recovered(&self) -> u32 {
+        self.missing.recovered()
+    }
+
+    /// Packets that came when they had been given up; they are among the [discarded](Self::discarded).
+    pub fn too_late(&self) -> u32 {
+        self.missing.too_late()
     }
 
     /// Packets that came twice or too late, and strays.
@@ -239,107 +285,4 @@ impl Statistics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn packet(sequence_number: u16, at: Instant) -> ReceivedPacket {
-        let header = Header {
-            marker: false,
-            payload_type: 96,
-            sequence_number,
-            timestamp: 0,
-            ssrc: 1,
-            payload: 12..12,
-        };
-        ReceivedPacket { header, bytes: Bytes::new(), received_at: at }
-    }
-
-    fn drain(buffer: &mut ReorderBuffer, now: Instant) -> Vec<i32> {
-        std::iter::from_fn(|| buffer.poll(now))
-            .map(|ordered| match ordered {
-                Ordered::Packet(packet) => i32::from(packet.header.sequence_number),
-                Ordered::Lost(n) => -(n as i32),
-                Ordered::Restarted => i32::MAX,
-            })
-            .collect()
-    }
-
-    fn buffer() -> ReorderBuffer {
-        ReorderBuffer::new(ClockRate::VIDEO, Duration::from_millis(20), 64)
-    }
-
-    #[test]
-    fn packets_swapped_or_sent_twice_come_out_once_and_in_order_over_the_wrap() {
-        let (mut buffer, now) = (buffer(), Instant::now());
-        for sequence in [65_533, 65_535, 65_534, 65_534, 1, 0, 2] {
-            buffer.insert(packet(sequence, now));
-        }
-        assert_eq!(drain(&mut buffer, now), [65_533, 65_534, 65_535, 0, 1, 2]);
-        assert_eq!((buffer.discarded(), buffer.lost(), buffer.deadline()), (1, 0, None));
-        assert_eq!(buffer.report_block(7).map(|b| b.highest_sequence_number), Some(65_538));
-    }
-
-    #[test]
-    fn a_packet_that_is_next_passes_and_one_behind_a_gap_does_not() {
-        let (mut buffer, now) = (buffer(), Instant::now());
-        let passes =
-            |buffer: &mut ReorderBuffer, sequence| buffer.pass(&packet(sequence, now).header, now);
-        assert!(!passes(&mut buffer, 65_534), "the first begins a sequence");
-        buffer.insert(packet(65_534, now));
-        assert!(!passes(&mut buffer, 65_535), "another is to come out first");
-        assert_eq!(drain(&mut buffer, now), [65_534]);
-        assert!(passes(&mut buffer, 65_535) && passes(&mut buffer, 0));
-        assert!(!passes(&mut buffer, 2) && !passes(&mut buffer, 0));
-        buffer.insert(packet(2, now));
-        assert!(!passes(&mut buffer, 1), "one waits for it");
-        buffer.insert(packet(1, now));
-        assert_eq!(drain(&mut buffer, now), [1, 2]);
-        assert!(passes(&mut buffer, 3));
-        let block = buffer.report_block(7).unwrap();
-        assert_eq!((block.highest_sequence_number, block.cumulative_lost), (65_539, 0));
-    }
-
-    #[test]
-    fn a_missing_packet_is_waited_for_one_window_and_no_longer() {
-        let (mut buffer, now) = (buffer(), Instant::now());
-        buffer.insert(packet(1, now));
-        buffer.insert(packet(4, now));
-        assert_eq!(drain(&mut buffer, now), [1]);
-        let deadline = buffer.deadline().unwrap();
-        assert_eq!(deadline, now + Duration::from_millis(20));
-        assert_eq!(drain(&mut buffer, deadline), [-2, 4]);
-        buffer.insert(packet(3, deadline));
-        assert_eq!((buffer.lost(), buffer.discarded()), (2, 1));
-    }
-
-    #[test]
-    fn the_window_in_packets_bounds_what_waits() {
-        let (mut buffer, now) = (buffer(), Instant::now());
-        buffer.insert(packet(0, now));
-        for sequence in 2..=66 {
-            buffer.insert(packet(sequence, now));
-        }
-        assert_eq!(drain(&mut buffer, now).len(), 67);
-        assert_eq!(buffer.lost(), 1);
-    }
-
-    #[test]
-    fn two_packets_in_a_row_elsewhere_are_a_restart_and_one_is_a_stray() {
-        let (mut buffer, now) = (buffer(), Instant::now());
-        for sequence in [10, 30_000, 11, 40_000, 40_001] {
-            buffer.insert(packet(sequence, now));
-        }
-        assert_eq!(drain(&mut buffer, now), [10, 11, i32::MAX, 40_000, 40_001]);
-        assert_eq!(buffer.discarded(), 1);
-    }
-
-    #[test]
-    fn every_stray_is_counted_whatever_follows_it() {
-        let (mut buffer, now) = (buffer(), Instant::now());
-        for sequence in [10, 30_000, 50_000, 11, 30_000, 12] {
-            buffer.insert(packet(sequence, now));
-        }
-        assert_eq!(drain(&mut buffer, now), [10, 11, 12]);
-        assert_eq!(buffer.discarded(), 3);
-    }
-}
+mod tests;
