@@ -31,6 +31,8 @@ pub struct TrackDescription {
     pub ssrc: Option<u32>,
     /// `a=ssrc:… cname:…`.
     pub cname: Option<String>,
+    /// `a=rtcp-fb:… nack` (RFC 4585, 4.2): packets that are missing may be asked for, and come again with the same SSRC and sequence number.
+    pub nack: bool,
 }
 
 /// Why a session description cannot be used. Every variant reads as one sentence for the user who wrote it.

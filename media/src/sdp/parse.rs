@@ -124,7 +124,8 @@ impl Section<'_> {
             let track = self.payload_type(payload_type).and_then(|payload_type| {
                 let config = self.config(payload_type, kind)?;
                 let (ssrc, cname) = self.source()?;
-                Ok(TrackDescription { config, payload_type, ssrc, cname })
+                let nack = self.answers_nack(payload_type);
+                Ok(TrackDescription { config, payload_type, ssrc, cname, nack })
             });
             match track {
                 Ok(track) => return Ok(track),
@@ -181,6 +182,15 @@ impl Section<'_> {
         values(&self.media.attributes, name).find_map(|value| {
             let (number, rest) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
             (number.parse() == Ok(payload_type)).then_some(rest.trim())
+        })
+    }
+
+    /// Whether `a=rtcp-fb:<payload type or *> nack` is there (RFC 4585, 4.2); with a parameter, as in `nack pli`, it is something else.
+    fn answers_nack(&self, payload_type: u8) -> bool {
+        values(&self.media.attributes, "rtcp-fb").any(|value| {
+            let mut words = value.split_ascii_whitespace();
+            let of = words.next().unwrap_or_default();
+            (of == "*" || of.parse() == Ok(payload_type)) && words.eq(["nack"])
         })
     }
 

@@ -55,7 +55,7 @@ a=source-filter:incl IN IP4 * 192.0.2.7
 ";
 
 fn track(config: CodecConfig, payload_type: u8) -> TrackDescription {
-    TrackDescription { config, payload_type, ssrc: None, cname: None }
+    TrackDescription { config, payload_type, ssrc: None, cname: None, nack: false }
 }
 
 fn aac_config(raw: &'static [u8]) -> CodecConfig {
@@ -112,6 +112,29 @@ fn a_leg_is_described_with_one_port_sources_and_cname() {
         ]
     );
     assert!(sdp.ends_with("\r\n") && sdp.matches('\n').count() == sdp.matches("\r\n").count());
+}
+
+#[test]
+fn a_leg_that_answers_nacks_says_so_and_readers_are_not_told() {
+    let mut description = both();
+    description.tracks.iter_mut().for_each(|track| track.nack = true);
+    let sdp = description.to_leg_sdp("198.51.100.2:5004".parse().unwrap());
+    assert!(sdp.contains("m=video 5004 RTP/AVPF 96\r\n"), "{sdp}");
+    assert_eq!(sdp.matches("a=rtcp-fb:* nack\r\n").count(), 2, "{sdp}");
+    assert_eq!(SessionDescription::parse(&sdp), Ok(description.clone()));
+    let sdp = description.to_reader_sdp("192.0.2.1".parse().unwrap(), 81, 3);
+    assert!(!sdp.contains("rtcp-fb") && !sdp.contains("AVPF"), "{sdp}");
+}
+
+#[test]
+fn only_generic_nack_of_the_tracks_own_payload_type_is_one() {
+    let nack = |feedback: &str| {
+        let section = "m=video 5004 RTP/AVPF 96\r\na=rtpmap:96 H264/90000\r\n";
+        let sdp = format!("v=0\r\n{section}a=rtcp-fb:{feedback}\r\n");
+        SessionDescription::parse(&sdp).unwrap().tracks[0].nack
+    };
+    assert!(nack("* nack") && nack("96 nack"));
+    assert!(!nack("97 nack") && !nack("* nack pli") && !nack("* ccm fir") && !nack("*"));
 }
 
 #[test]
@@ -318,12 +341,14 @@ prop_compose! {
         source_address in proptest::option::of(any::<IpAddr>()),
         configs in proptest::collection::vec(any_config(), 1..4),
         sources in proptest::option::of((any::<u32>(), proptest::option::of("[a-z0-9@.]{1,20}"))),
+        nack in any::<bool>(),
     ) -> SessionDescription {
         let tracks = configs.into_iter().zip(0u8..).map(|(config, at)| TrackDescription {
             config,
             payload_type: 96 + at,
             ssrc: sources.as_ref().map(|(ssrc, _)| ssrc.wrapping_add(at.into())),
             cname: sources.as_ref().and_then(|(_, cname)| cname.clone()),
+            nack,
         });
         SessionDescription { name, source_address, tracks: tracks.collect() }
     }
@@ -348,7 +373,7 @@ proptest! {
         let sdp = description.to_reader_sdp(address, 1, 1);
         description.source_address = None;
         for track in &mut description.tracks {
-            (track.ssrc, track.cname) = (None, None);
+            (track.ssrc, track.cname, track.nack) = (None, None, false);
         }
         prop_assert_eq!(SessionDescription::parse(&sdp), Ok(description), "{}", sdp);
     }

@@ -8,7 +8,7 @@ use super::{SessionDescription, TrackDescription, fmtp};
 use crate::codec::MediaKind;
 
 impl SessionDescription {
-    /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`.
+    /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`, `a=rtcp-fb`.
     pub fn to_leg_sdp(&self, destination: SocketAddr) -> String {
         let address = destination.ip();
         let origin = Origin::with_ip_addr(0, 0, self.source_address.unwrap_or(address));
@@ -19,7 +19,13 @@ impl SessionDescription {
             session.attributes.push(source_filter(address, source));
         }
         for (mid, track) in self.tracks.iter().enumerate() {
-            let mut media = track.media(destination.port());
+            // Feedback takes a profile of its own (RFC 4585, 4.1).
+            let proto =
+                if track.nack { TransportProto::RtpAvpf } else { TransportProto::RtpAvp };
+            let mut media = track.media(destination.port(), proto);
+            if track.nack {
+                media.attributes.push(Attribute::with_value("rtcp-fb", "* nack"));
+            }
             media.attributes.push(Attribute::with_value("mid", mid));
             if let Some(ssrc) = track.ssrc {
                 let cname = track.cname.as_ref().map(|cname| format!(" cname:{cname}"));
@@ -43,7 +49,7 @@ impl SessionDescription {
         session.attributes.push(Attribute::with_value("control", "*"));
         session.attributes.push(Attribute::with_value("range", "npt=now-"));
         for (at, track) in self.tracks.iter().enumerate() {
-            let mut media = track.media(0);
+            let mut media = track.media(0, TransportProto::RtpAvp);
             media.attributes.push(Attribute::with_value("control", format!("trackID={at}")));
             session.medias.push(media);
         }
@@ -75,13 +81,13 @@ fn source_filter(destination: IpAddr, source: IpAddr) -> Attribute {
 
 impl TrackDescription {
     /// The media section with codec and parameters.
-    fn media(&self, port: u16) -> Media {
+    fn media(&self, port: u16, proto: TransportProto) -> Media {
         let payload_type = self.payload_type;
         let media_type = match self.config.kind() {
             MediaKind::Video => MediaType::Video,
             MediaKind::Audio => MediaType::Audio,
         };
-        let mut media = Media::new(media_type, port, TransportProto::RtpAvp, payload_type);
+        let mut media = Media::new(media_type, port, proto, payload_type);
         let rtpmap = Some(("rtpmap", fmtp::rtpmap(&self.config)));
         let fmtp = fmtp::fmtp(&self.config).map(|fmtp| ("fmtp", fmtp));
         for (name, value) in rtpmap.into_iter().chain(fmtp) {

@@ -73,7 +73,13 @@ fn readers_go_on_where_the_tracks_that_they_know_are_still_there() {
         codec::{CodecConfig, aac, h264, h265},
         sdp::TrackDescription,
     };
-    let track = |config| TrackDescription { config, payload_type: 96, ssrc: None, cname: None };
+    let track = |config| TrackDescription {
+        config,
+        payload_type: 96,
+        ssrc: None,
+        cname: None,
+        nack: false,
+    };
     let aac = |config: &'static [u8]| {
         track(CodecConfig::Aac(aac::Config::parse(bytes::Bytes::from_static(config)).unwrap()))
     };

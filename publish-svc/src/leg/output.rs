@@ -134,6 +134,7 @@ impl StreamOutput {
             payload_type: track.payload_type,
             ssrc: Some(track.ssrc),
             cname: Some(self.cname.clone()),
+            nack: false,
         });
         Some(Arc::new(ReaderDescription {
             description: SessionDescription {

@@ -99,6 +99,7 @@ impl Source {
                     payload_type,
                     ssrc: Some(ssrc),
                     cname: Some("source".into()),
+                    nack: false,
                 })
                 .collect(),
         }
