@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 use svc_core::metrics::{Metrics, ReasonLabel};
 
-use crate::pull::Failure;
+use crate::{leg::Refused as RetransmissionRefused, pull::Failure};
 
 /// Why a publisher was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -175,6 +175,17 @@ pub(crate) struct Instruments {
     pub(crate) reconnects_asked: Counter,
     /// Streams that another ingest has taken over.
     pub(crate) fenced: Counter,
+    /// RTP packets sent twice unasked.
+    pub(crate) repeated: Counter,
+    /// RTP packets sent again when asked for.
+    pub(crate) retransmitted: Counter,
+    /// Generic NACKs of nodes.
+    pub(crate) nacks: Counter,
+    /// RTP packets that they asked for.
+    pub(crate) nacked: Counter,
+    /// Datagrams of nodes that are no RTCP.
+    pub(crate) malformed_rtcp: Counter,
+    retransmissions_refused: Family<ReasonLabel, Counter>,
     access_units: Family<KindLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     switched: Family<ReasonLabel, Counter>,
@@ -238,6 +249,17 @@ impl Instruments {
             let help = "Sends answered by ICMP port unreachable";
             r.register("ingest_rtp_refused", help, i.sends_refused);
             r.register("ingest_pacer_queued_bytes", "Bytes that wait in pacers", i.pacer_bytes);
+            r.register("ingest_nacks", "Generic NACKs received from nodes", i.nacks);
+            let help = "RTP packets that nodes asked for by generic NACK";
+            r.register("ingest_rtp_asked_for", help, i.nacked);
+            let help = "RTP packets sent again since nodes asked for them";
+            r.register("ingest_rtp_retransmitted", help, i.retransmitted);
+            let help = "RTP packets that nodes asked for and were not sent again";
+            r.register("ingest_rtp_retransmissions_refused", help, i.retransmissions_refused);
+            let help = "Last RTP packets of access units sent twice on lossy legs";
+            r.register("ingest_rtp_repeated", help, i.repeated);
+            let help = "Datagrams from nodes that are no RTCP";
+            r.register("ingest_malformed_rtcp", help, i.malformed_rtcp);
         });
         this
     }
@@ -265,6 +287,11 @@ impl Instruments {
     /// The counter of access units of a kind.
     pub(crate) fn access_units(&self, kind: MediaKind) -> Counter {
         self.access_units.get_or_create_owned(&KindLabel { kind: kind.label() })
+    }
+
+    /// A packet that a node asked for is not sent again.
+    pub(crate) fn refuse_retransmission(&self, reason: RetransmissionRefused) {
+        self.retransmissions_refused.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
     }
 
     /// Media was not sent on.

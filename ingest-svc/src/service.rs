@@ -137,6 +137,7 @@ impl Ingest {
         let context = Context {
             ingest: config.ingest.clone(),
             rtp: config.rtp.clone(),
+            hop: config.hop.clone(),
             keeper,
             tasks: tasks.clone(),
             metrics: Instruments::new(&metrics),

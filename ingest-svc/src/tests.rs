@@ -7,7 +7,10 @@ use media::{StreamKey, codec::MediaKind};
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use registry::{Engine, MemoryConfig, MemoryEngine};
 use svc_core::{config::Config, drain::Shutdown, grpc};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinHandle,
+};
 
 use crate::{
     Addresses, Ingest,
@@ -22,6 +25,7 @@ mod drain;
 mod held_back;
 mod late_track;
 mod legs;
+mod nack;
 mod odd;
 mod offline;
 mod pull;
@@ -116,6 +120,16 @@ impl Bench {
             }
         };
         tokio::time::timeout(PATIENCE, seen).await.expect("it never was as wanted");
+    }
+
+    /// What /metrics says.
+    async fn metrics(&self) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.addresses.http).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 
     async fn leases(&self) -> usize {

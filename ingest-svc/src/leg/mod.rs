@@ -7,6 +7,7 @@
 mod carry;
 mod control;
 mod failure;
+mod history;
 mod node;
 mod pacer;
 mod reports;
@@ -19,12 +20,17 @@ use std::sync::{
 
 use media::StreamKey;
 use registry::{Grant, LeaseId, LeaseKeeper};
-use svc_core::{config::RtpConfig, error::ApiError, tasks::Tasks};
+use svc_core::{
+    config::{HopConfig, RtpConfig},
+    error::ApiError,
+    tasks::Tasks,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
 
 pub(crate) use carry::Carrier;
 use carry::Handed;
+pub(crate) use history::Refused;
 
 use crate::{
     metrics::Instruments,
@@ -58,6 +64,8 @@ pub(crate) struct LegConfig {
     pub(crate) key: StreamKey,
     /// `[rtp]`
     pub(crate) rtp: RtpConfig,
+    /// `[hop]`
+    pub(crate) hop: HopConfig,
     /// Its leases.
     pub(crate) keeper: LeaseKeeper,
     /// The CNAME of all tracks.

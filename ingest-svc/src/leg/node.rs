@@ -80,6 +80,7 @@ fn describe(config: &LegConfig, track: &Track) -> TrackDescription {
         payload_type: track.identity.payload_type,
         ssrc: Some(track.identity.ssrc),
         cname: Some(config.cname.clone()),
+        nack: config.hop.nack,
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct PacedRun {
     pub(crate) kind: MediaKind,
     /// They.
     pub(crate) run: SegmentRun,
+    /// They went out before.
+    pub(crate) is_repeat: bool,
     /// How many packets go out in each ms.
     rate: u32,
 }
@@ -34,6 +36,8 @@ pub(crate) struct QueueFull;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pacer {
+    /// What is asked for goes first. Bounded by what may be sent again ([`History`](super::history::History)).
+    asked_for: VecDeque<PacedRun>,
     queue: VecDeque<PacedRun>,
     queued_bytes: usize,
     burst: usize,
@@ -45,7 +49,8 @@ impl Pacer {
     pub(crate) fn new(burst: usize) -> Self {
         let burst = burst.clamp(1, 64);
         let pace = SendPace::new(MAX_BURSTS * burst as u32, burst as u32);
-        Self { queue: VecDeque::new(), queued_bytes: 0, burst, pace }
+        let (asked_for, queue) = (VecDeque::new(), VecDeque::new());
+        Self { asked_for, queue, queued_bytes: 0, burst, pace }
     }
 
     /// Queues the packets of one access unit behind those that wait, in runs that a send with `max_segments` takes.
@@ -61,44 +66,66 @@ impl Pacer {
         self.queued_bytes += packets.data.len();
         let runs = packets.runs(max_segments.clamp(1, self.burst));
         let rate = SendPace::rate_of(packets.sizes.len(), self.burst as u32);
-        self.queue.extend(runs.map(|run| PacedRun { kind, run, rate }));
+        self.queue.extend(runs.map(|run| PacedRun { kind, run, is_repeat: false, rate }));
         Ok(())
+    }
+
+    /// Queues a packet that was asked for, before all that waits.
+    pub(crate) fn push_asked_for(&mut self, kind: MediaKind, run: SegmentRun) {
+        self.queued_bytes += run.data.len();
+        let rate = self.burst as u32;
+        self.asked_for.push_back(PacedRun { kind, run, is_repeat: true, rate });
+    }
+
+    /// Queues the last packet of what waits once more.
+    pub(crate) fn repeat_last(&mut self) {
+        let Some(last) = self.queue.back() else { return };
+        let run = last.run.packet(usize::from(last.run.packets).saturating_sub(1));
+        self.queued_bytes += run.data.len();
+        let repeat = PacedRun { run, is_repeat: true, ..*last };
+        self.queue.push_back(repeat);
     }
 
     /// The next run that may go out now.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<PacedRun> {
-        let PacedRun { run: SegmentRun { packets, .. }, rate, .. } = *self.queue.front()?;
+        let PacedRun { run: SegmentRun { packets, .. }, rate, .. } = *self.front()?;
         self.pace.set_rate(rate);
         if !self.pace.allow(now, packets.into()) {
             return None;
         }
-        let run = self.queue.pop_front()?;
+        let run = self.asked_for.pop_front().or_else(|| self.queue.pop_front())?;
         self.queued_bytes -= run.run.data.len();
         Some(run)
+    }
+
+    fn front(&self) -> Option<&PacedRun> {
+        self.asked_for.front().or_else(|| self.queue.front())
     }
 
     /// Puts back a run that could not be sent.
     pub(crate) fn put_back(&mut self, run: PacedRun) {
         self.queued_bytes += run.run.data.len();
         self.pace.give_back(run.run.packets.into());
-        self.queue.push_front(run);
+        let queue = if run.is_repeat { &mut self.asked_for } else { &mut self.queue };
+        queue.push_front(run);
     }
 
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
+        self.asked_for.clear();
         self.queue.clear();
         self.queued_bytes = 0;
     }
 
     /// When [`poll`](Self::poll) will have a run; `None`: nothing waits.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let next = self.queue.front()?;
+        let next = self.front()?;
         Some(self.pace.when(next.run.packets.into()).unwrap_or(now))
     }
 
     /// Whether what waits goes out at more than a burst each ms.
     pub(crate) fn is_hurried(&self) -> bool {
-        self.queue.front().is_some_and(|next| next.rate as usize > self.burst)
+        self.front().is_some_and(|next| next.rate as usize > self.burst)
     }
 
     /// Bytes that wait.
@@ -207,6 +234,38 @@ mod tests {
         assert_eq!(pacer.poll_timeout(t), Some(t), "what may go out at once is not waited for");
         assert!(pacer.poll(t).is_some());
         assert_eq!(pacer.poll(t), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_goes_first_and_at_the_same_pace() {
+        let mut pacer = Pacer::new(4);
+        let t = Instant::now();
+        pacer.push(Video, &batch(12, 100), 64).unwrap();
+        let asked_for = batch(1, 50).runs(1).next().unwrap();
+        pacer.push_asked_for(Audio, asked_for.clone());
+        assert_eq!(pacer.queued_bytes(), 1250);
+        let run = pacer.poll(t).unwrap();
+        assert_eq!((run.kind, run.is_repeat, &run.run), (Audio, true, &asked_for));
+        pacer.put_back(run.clone());
+        assert_eq!(pacer.poll(t), Some(run));
+        assert_eq!(drain(&mut pacer, t), [4]);
+        assert_eq!(drain(&mut pacer, t + PACE_PERIOD), [4]);
+        pacer.clear();
+        assert_eq!((pacer.poll(t + 9 * PACE_PERIOD), pacer.queued_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn the_last_packet_can_be_sent_twice() {
+        let mut pacer = Pacer::new(4);
+        let mut sent = vec![];
+        pacer.repeat_last();
+        pacer.push(Video, &PacketBatch { data: b"aabbc"[..].into(), sizes: [2, 2, 1][..].into() }, 64).unwrap();
+        pacer.repeat_last();
+        while let Some(run) = pacer.poll(Instant::now()) {
+            sent.push((run.run.data, run.is_repeat));
+        }
+        let bytes = |text: &'static [u8]| Bytes::from_static(text);
+        assert_eq!(sent, [(bytes(b"aabbc"), false), (bytes(b"c"), true)]);
     }
 
     #[test]

@@ -82,9 +82,12 @@ impl Reports {
         rtcp::bye(&sources, &self.cname)
     }
 
-    /// What a compound that came at `now` says of our tracks, if anything.
-    pub(crate) fn reception(compound: &[u8], tracks: &[Track], now: NtpTime) -> Option<Reception> {
-        let packets = rtcp::parse_compound(compound).ok()?;
+    /// What the packets of a compound that came at `now` say of our tracks, if anything.
+    pub(crate) fn reception(
+        packets: &[RtcpPacket],
+        tracks: &[Track],
+        now: NtpTime,
+    ) -> Option<Reception> {
         let blocks = packets.iter().flat_map(RtcpPacket::report_blocks);
         blocks
             .filter(|block| tracks.iter().any(|track| track.identity.ssrc == block.ssrc))

@@ -36,7 +36,7 @@ use proto::v1;
 use registry::{Grant, LeaseId, LeaseKeeper};
 use svc_core::{
     alarm::Alarm,
-    config::{IngestConfig, RtpConfig},
+    config::{HopConfig, IngestConfig, RtpConfig},
     drain::Shutdown,
     tasks::Tasks,
 };
@@ -67,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) ingest: IngestConfig,
     /// `[rtp]`
     pub(crate) rtp: RtpConfig,
+    /// `[hop]`
+    pub(crate) hop: HopConfig,
     /// Leases.
     pub(crate) keeper: LeaseKeeper,
     /// Tasks.

@@ -60,14 +60,20 @@ struct Service {
     received: mpsc::UnboundedSender<Received>,
     streams: Arc<Mutex<HashMap<String, [AbortHandle; 2]>>>,
     refusals: Arc<AtomicU32>,
+    /// Of the stream that was started last.
+    rtcp: Arc<Mutex<Option<Arc<UdpSocket>>>>,
 }
 
 impl FakeNode {
     /// A node with `ports` RTP ports from some port on.
     pub(crate) async fn start(ports: u16) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
-        let service =
-            Service { received: sender, streams: Arc::default(), refusals: Arc::default() };
+        let service = Service {
+            received: sender,
+            streams: Arc::default(),
+            refusals: Arc::default(),
+            rtcp: Arc::default(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_url = format!("http://{}", listener.local_addr().unwrap());
         let server = StreamControlServer::new(service.clone());
@@ -154,6 +160,12 @@ impl FakeNode {
         }
     }
 
+    /// Sends RTCP from the port of the stream that was started last.
+    pub(crate) async fn send_rtcp(&self, compound: &[u8], to: SocketAddr) {
+        let socket = self.service.rtcp.lock().unwrap().clone().expect("a stream was started");
+        socket.send_to(compound, to).await.unwrap();
+    }
+
     /// Refuses the next StartStreams.
     pub(crate) fn refuse_starts(&self, count: u32) {
         self.service.refusals.store(count, Relaxed);
@@ -161,6 +173,7 @@ impl FakeNode {
 
     /// Closes all ports and forgets all streams, as a restart does.
     pub(crate) fn forget(&self) {
+        *self.service.rtcp.lock().unwrap() = None;
         for (_, tasks) in self.service.streams.lock().unwrap().drain() {
             tasks.iter().for_each(AbortHandle::abort);
         }
@@ -170,7 +183,8 @@ impl FakeNode {
 impl Service {
     async fn bind(&self, port: u16) -> std::io::Result<[AbortHandle; 2]> {
         let rtp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let rtcp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port + 1)).await?;
+        let rtcp = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, port + 1)).await?);
+        *self.rtcp.lock().unwrap() = Some(rtcp.clone());
         let (to_rtp, to_rtcp) = (self.received.clone(), self.received.clone());
         let rtp = tokio::spawn(async move {
             let mut buffer = [0; 2048];

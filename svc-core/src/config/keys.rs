@@ -50,6 +50,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("ingest", "ingest-svc as a service"),
     ("rtmp", "the RTMP listener"),
     ("rtp", "RTP packets and the hop from ingest to publish"),
+    ("hop", "the hop on networks that lose, overhear or queue"),
     ("publish", "publish-svc as a node"),
     ("ring", "the ring of each stream on the node"),
     ("rtsp", "the RTSP server"),
@@ -192,7 +193,12 @@ pub const KEYS: &[Key] = &[
     key!(
         rtp.reorder_window,
         Rule::Time(Duration::ZERO..=SECOND),
-        "How long a node waits for a missing packet"
+        "How late a packet may come by itself on a node; one that can be asked for again is waited for longer (`hop.nack`)"
+    ),
+    key!(
+        hop.nack,
+        Rule::Switch,
+        "Ingest keeps the last second of what it sent, and sends again what a node asks for; false: nothing is kept or asked for"
     ),
     key!(
         publish.node_id,

@@ -30,6 +30,8 @@ pub struct Config {
     pub rtmp: RtmpConfig,
     /// `[rtp]`
     pub rtp: RtpConfig,
+    /// `[hop]`
+    pub hop: HopConfig,
     /// `[publish]`
     pub publish: PublishConfig,
     /// `[ring]`
@@ -113,8 +115,15 @@ pub struct RtpConfig {
     pub sender_report_interval: Duration,
     /// How many packets go out in each ms; twice as many after a rest, three times as many of very large access units. 32
     pub pacing_burst: usize,
-    /// How long a missing packet is waited for on the node. 20 ms
+    /// How late a packet may come by itself on the node; one that can be asked for is waited for longer. 20 ms
     pub reorder_window: Duration,
+}
+
+/// `[hop]`: the hop on networks that lose, overhear or queue.
+#[derive(Clone, Debug)]
+pub struct HopConfig {
+    /// Ingest offers nodes to send again what they miss. true
+    pub nack: bool,
 }
 
 /// `[publish]`: publish-svc as a node.
@@ -280,6 +289,12 @@ impl Default for RtpConfig {
             pacing_burst: 32,
             reorder_window: Duration::from_millis(20),
         }
+    }
+}
+
+impl Default for HopConfig {
+    fn default() -> Self {
+        Self { nack: true }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use media::codec::MediaKind;
+use media::{codec::MediaKind, rtcp, rtcp::RtcpPacket};
 use svc_core::clock::wall_clock;
 use tracing::{Span, debug, info_span, trace, warn};
 
@@ -16,6 +16,7 @@ use crate::{
     leg::{
         Announced, LegConfig,
         control::Established,
+        history::History,
         pacer::{PacedRun, Pacer},
         reports::Reports,
         socket::{LegSockets, Sent},
@@ -59,6 +60,8 @@ pub(super) struct Carried {
     /// Of a track that the node does not know of yet.
     early: VecDeque<Arc<Unit>>,
     pub(super) pacer: Pacer,
+    /// What can be sent again, where that is offered.
+    history: Option<History>,
     reports: Reports,
     reported: bool,
     /// The span that the stream comes up under; ended by the first packet.
@@ -88,6 +91,7 @@ impl Carried {
             node_id: up.node_id.clone(),
             early: VecDeque::new(),
             pacer: Pacer::new(config.rtp.pacing_burst),
+            history: config.hop.nack.then(History::default),
             reports: Reports::new(config.cname.clone()),
             reported: false,
             bring_up: Some(bring_up),
@@ -144,6 +148,10 @@ impl Carried {
         }
         let pushed = self.pacer.push(unit.kind, &unit.packets, self.sockets.max_segments());
         self.behind = pushed.is_err();
+        if !self.behind && self.history.as_ref().is_some_and(History::is_lossy) {
+            self.pacer.repeat_last();
+            self.config.metrics.repeated.inc();
+        }
         !self.behind
     }
 
@@ -190,6 +198,9 @@ impl Carried {
         let metrics = &self.config.metrics;
         match sent {
             Sent::All => {
+                if let Some(history) = self.history.as_mut().filter(|_| !run.is_repeat) {
+                    history.sent(run.kind, &run.run, Instant::now());
+                }
                 metrics.sends.inc();
                 metrics.packets.inc_by(run.run.packets.into());
                 metrics.packet_bytes.inc_by(run.run.data.len() as u64);
@@ -234,11 +245,23 @@ impl Carried {
         Ok(())
     }
 
-    pub(super) fn read_report(&mut self, compound: &[u8]) {
-        let Some(reception) = Reports::reception(compound, &self.announced.tracks, wall_clock())
-        else {
+    /// Takes an RTCP compound of the node.
+    pub(super) fn read_rtcp(&mut self, compound: &[u8]) {
+        let Ok(packets) = rtcp::parse_compound(compound) else {
+            self.config.metrics.malformed_rtcp.inc();
             return;
         };
+        self.read_report(&packets);
+        for packet in packets {
+            if let RtcpPacket::Nack(source, missing) = packet {
+                self.answer(source, &missing);
+            }
+        }
+    }
+
+    fn read_report(&mut self, packets: &[RtcpPacket]) {
+        let reception = Reports::reception(packets, &self.announced.tracks, wall_clock());
+        let Some(reception) = reception else { return };
         // The node is there, also for who renews its leases.
         self.config.keeper.heard_of(&self.node_id);
         self.refused = 0;
@@ -249,6 +272,29 @@ impl Carried {
             self.status.round_trip_ns.store(round_trip.as_nanos().max(1) as u64, Relaxed);
         }
         trace!(?reception, "receiver report");
+    }
+
+    /// Queues what the node misses, as far as it can be sent again.
+    fn answer(&mut self, source: u32, missing: &[u16]) {
+        let metrics = &self.config.metrics;
+        metrics.nacks.inc();
+        let mut tracks = self.announced.tracks.iter();
+        let (Some(history), Some(track)) =
+            (&mut self.history, tracks.find(|track| track.identity.ssrc == source))
+        else {
+            return;
+        };
+        let kind = track.config.kind();
+        metrics.nacked.inc_by(missing.len() as u64);
+        for &number in missing.iter().take(rtcp::MAX_NACKED) {
+            match history.again(kind, number) {
+                Ok(packet) => {
+                    self.pacer.push_asked_for(kind, packet);
+                    metrics.retransmitted.inc();
+                }
+                Err(refused) => metrics.refuse_retransmission(refused),
+            }
+        }
     }
 
     pub(super) fn rtcp_error(&mut self, error: &io::Error) -> Result<(), Broken> {

@@ -49,6 +49,7 @@ impl Actor {
             place,
             key: self.status.key.clone(),
             rtp: self.context.rtp.clone(),
+            hop: self.context.hop.clone(),
             keeper: self.context.keeper.clone(),
             cname: self.relay.cname().to_owned(),
             origin: self.relay.origin(),
