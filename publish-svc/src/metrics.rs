@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many counters a stream has that are added up.
-const PER_STREAM: usize = 12;
+const PER_STREAM: usize = 16;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {
@@ -76,6 +76,10 @@ pub(crate) struct Instruments {
     bytes: Counter,
     lost: Counter,
     discarded: Counter,
+    asked_for: Counter,
+    recovered: Counter,
+    too_late: Counter,
+    nacks: Counter,
     malformed: Counter,
     oversized: Counter,
     keyframes: Counter,
@@ -95,6 +99,13 @@ impl Instruments {
             r.register("publish_rtp_lost", "RTP packets that never came", i.lost);
             let help = "RTP packets that came twice or too late";
             r.register("publish_rtp_discarded", help, i.discarded);
+            let help = "RTP packets asked for by generic NACK, each as often as it was";
+            r.register("publish_rtp_asked_for", help, i.asked_for);
+            let help = "RTP packets that came since they were asked for";
+            r.register("publish_rtp_recovered", help, i.recovered);
+            let help = "RTP packets that came when they had been given up";
+            r.register("publish_rtp_too_late", help, i.too_late);
+            r.register("publish_nacks", "Generic NACKs sent", i.nacks);
             let help = "RTP packets refused: wrong source, SSRC or payload type";
             r.register("publish_rtp_refused", help, i.refused);
             r.register("publish_malformed", "Datagrams that are no RTP or RTCP", i.malformed);
@@ -152,6 +163,10 @@ impl Instruments {
             (&counters.refused_source, refused("source")),
             (&counters.refused_ssrc, refused("ssrc")),
             (&counters.refused_payload_type, refused("payload_type")),
+            (&counters.packets_asked_for, self.asked_for.clone()),
+            (&counters.packets_recovered, self.recovered.clone()),
+            (&counters.packets_too_late, self.too_late.clone()),
+            (&counters.nacks, self.nacks.clone()),
             (&counters.video_access_units, units("video")),
             (&counters.audio_access_units, units("audio")),
         ];

@@ -162,6 +162,16 @@ impl Demux {
         self.slots.get(track)?.rtcp_source
     }
 
+    /// Where a track's sender can be asked for packets: tracks whose SSRCs are named are one sender's, with one RTCP port.
+    pub(crate) fn sender_of(&self, track: usize) -> Option<SocketAddr> {
+        let slot = self.slots.get(track)?;
+        let of_one_sender = || {
+            let named = self.slots.iter().filter(|other| other.named_ssrc.is_some());
+            slot.named_ssrc.and_then(|_| named.filter_map(|other| other.rtcp_source).next())
+        };
+        slot.rtcp_source.or_else(of_one_sender)
+    }
+
     /// The SSRC of a track, once it is known.
     pub(crate) fn ssrc(&self, track: usize) -> Option<u32> {
         self.slots.get(track)?.ssrc
@@ -231,6 +241,7 @@ mod tests {
                     payload_type,
                     ssrc,
                     cname: None,
+                    nack: false,
                 })
                 .collect(),
         }

@@ -7,6 +7,7 @@
 //! | Live | stays | → Held |
 //! | Held | → Live | stays |
 
+mod input;
 mod reports;
 mod timeline;
 
@@ -21,19 +22,18 @@ use bytes::Bytes;
 use media::{
     NtpTime,
     rtcp::SenderReport,
-    rtp::{AccessUnitAssembler, Header, Ordered, ReceivedPacket, ReorderBuffer, is_rtcp},
+    rtp::{Header, Ordered, ReceivedPacket, is_rtcp},
     sdp::SessionDescription,
 };
 
+use self::input::Input;
 use super::{
     Counters,
     demux::{Accepted, Demux},
-    output::{StreamOutput, TrackOutput, nanos},
+    output::{StreamOutput, nanos},
 };
 use crate::ring::RingUnit;
 
-/// Packets that one track's reorder buffer holds at the most: 20 ms of 100 Mbit/s in packets of 1200 bytes are 209.
-const REORDER_PACKETS: usize = 512;
 /// Sender Reports kept of sources whose RTP did not come yet: one for each track that a description can have, and some strangers'.
 const EARLY_REPORTS: usize = 32;
 /// Sources whose BYE is kept until the RTP that came with it was read: one for each track that a description can have.
@@ -119,33 +119,6 @@ struct Recent {
     at: Instant,
 }
 
-/// One track of the leg.
-struct Input {
-    reorder: ReorderBuffer,
-    assembler: AccessUnitAssembler,
-    /// The last Sender Report of the source and when it came.
-    report: Option<(SenderReport, Instant)>,
-    /// The next access unit begins a new timeline.
-    begins: bool,
-    lost: u32,
-    discarded: u32,
-    oversized: u32,
-}
-
-impl Input {
-    fn new(config: &IntakeConfig, track: &TrackOutput) -> Self {
-        Self {
-            reorder: ReorderBuffer::new(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
-            assembler: AccessUnitAssembler::new(track.config.codec(), config.max_access_unit_bytes),
-            report: None,
-            begins: true,
-            lost: 0,
-            discarded: 0,
-            oversized: 0,
-        }
-    }
-}
-
 impl Intake {
     /// The receiving end of a stream's first leg, of that description, writing to `output`.
     pub(crate) fn new(
@@ -154,7 +127,7 @@ impl Intake {
         output: StreamOutput,
         counters: Arc<Counters>,
     ) -> Self {
-        let inputs = output.tracks.iter().map(|track| Input::new(&config, track)).collect();
+        let inputs = Input::of(&config, &output, description, 0);
         Self {
             config,
             demux: Demux::new(description, config.silence),
@@ -182,8 +155,7 @@ impl Intake {
         self.changes.description |= self.output.adopt(description, random);
         self.demux = Demux::new(description, self.config.silence);
         self.recent = None;
-        self.inputs =
-            self.output.tracks.iter().map(|track| Input::new(&self.config, track)).collect();
+        self.inputs = Input::of(&self.config, &self.output, description, 0);
         self.shift = None;
         self.early_reports.clear();
         self.byes.clear();
@@ -204,8 +176,11 @@ impl Intake {
         self.changes.description |= self.output.adopt(description, random);
         self.demux.extend(description);
         self.recent = None;
-        let further = self.output.tracks.iter().skip(self.inputs.len());
-        self.inputs.extend(further.map(|track| Input::new(&self.config, track)));
+        for (input, track) in self.inputs.iter_mut().zip(&description.tracks) {
+            input.nack = track.nack;
+        }
+        let further = Input::of(&self.config, &self.output, description, self.inputs.len());
+        self.inputs.extend(further);
         self.changes.status = true;
     }
 
@@ -282,7 +257,8 @@ impl Intake {
             .iter()
             .rposition(|(from, report, _)| report.ssrc == ssrc && from.ip() == source.ip());
         self.count(track);
-        self.inputs[track] = Input::new(&self.config, &self.output.tracks[track]);
+        let nack = self.inputs[track].nack;
+        self.inputs[track] = Input::new(&self.config, &self.output.tracks[track], nack);
         let input = &mut self.inputs[track];
         if let Some((from, report, at)) = early.and_then(|i| self.early_reports.remove(i))
             && self.demux.rtcp(from, ssrc) == Some(track)
@@ -369,13 +345,7 @@ impl Intake {
     }
 
     fn count(&mut self, track: usize) {
-        let input = &mut self.inputs[track];
-        let (lost, discarded) = (input.reorder.lost(), input.reorder.discarded());
-        let oversized = input.assembler.oversized();
-        Counters::add(&self.counters.packets_lost, lost.wrapping_sub(input.lost));
-        Counters::add(&self.counters.packets_discarded, discarded.wrapping_sub(input.discarded));
-        Counters::add(&self.counters.oversized, oversized.wrapping_sub(input.oversized));
-        (input.lost, input.discarded, input.oversized) = (lost, discarded, oversized);
+        self.inputs[track].count(&self.counters);
     }
 }
 

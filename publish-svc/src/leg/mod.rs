@@ -38,6 +38,14 @@ pub(crate) struct Counters {
     pub(crate) refused_payload_type: AtomicU32,
     /// Came twice or too late.
     pub(crate) packets_discarded: AtomicU32,
+    /// Asked for, each as often as it was.
+    pub(crate) packets_asked_for: AtomicU32,
+    /// Came since they were asked for.
+    pub(crate) packets_recovered: AtomicU32,
+    /// Came when they were given up; discarded, too.
+    pub(crate) packets_too_late: AtomicU32,
+    /// Generic NACKs sent.
+    pub(crate) nacks: AtomicU32,
     /// No RTP or RTCP.
     pub(crate) malformed: AtomicU32,
     /// Access units dropped for their size.

@@ -337,11 +337,11 @@ impl Task {
         if changes.status || changes.description {
             self.show();
         }
-        for (to, report) in self.intake.take_reports(now.instant, &self.leg.cname) {
+        for (to, compound) in self.intake.take_rtcp(now.instant, &self.leg.cname) {
             if let Some(ports) = &self.ports
-                && let Err(error) = ports.send_rtcp(to, &report)
+                && let Err(error) = ports.send_rtcp(to, &compound)
             {
-                tracing::debug!(parent: &self.span, %error, %to, "a Receiver Report was not sent");
+                tracing::debug!(parent: &self.span, %error, %to, "RTCP was not sent");
             }
         }
         if now.instant >= self.tick.at + TICK {

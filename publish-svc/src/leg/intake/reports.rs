@@ -65,6 +65,29 @@ impl Intake {
         }
     }
 
+    /// What is to be sent to the senders of the tracks: NACKs, and Receiver Reports that are due.
+    pub(crate) fn take_rtcp(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
+        let mut rtcp = self.take_nacks(now, cname);
+        rtcp.append(&mut self.take_reports(now, cname));
+        rtcp
+    }
+
+    /// Asks for what is missing, where the sender offers to send it again and it is known where it listens.
+    pub(super) fn take_nacks(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
+        let mut nacks = Vec::new();
+        for (track, input) in self.inputs.iter_mut().enumerate().filter(|(_, input)| input.nack) {
+            let to = self.demux.sender_of(track).zip(self.demux.ssrc(track));
+            input.reorder.set_asking(to.is_some());
+            let Some((to, ssrc)) = to else { continue };
+            let missing = input.reorder.requests(now);
+            if !missing.is_empty() {
+                nacks.push((to, rtcp::nack(self.config.report_ssrc, ssrc, &missing, cname)));
+            }
+        }
+        Counters::add(&self.counters.nacks, nacks.len() as u32);
+        nacks
+    }
+
     /// Receiver Reports that are due, and where they go.
     pub(crate) fn take_reports(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
         if self.reports_due.is_none_or(|due| due > now) {

@@ -13,6 +13,7 @@ use crate::testing::{PPS, SPS, Source, Track, aac_config, ntp};
 
 mod days;
 mod legs;
+mod nack;
 mod schedule;
 
 const SILENCE: u32 = 5000;
@@ -353,6 +354,7 @@ fn parameter_sets_seen_in_band_complete_the_description() {
             payload_type: 96,
             ssrc: None,
             cname: None,
+            nack: false,
         }],
         ..source.description()
     };

@@ -1,0 +1,79 @@
+//! One track of a leg: its packets in order, its access units, and what of them is counted already.
+
+use std::time::Instant;
+
+use media::{
+    rtcp::SenderReport,
+    rtp::{AccessUnitAssembler, ReorderBuffer},
+    sdp::SessionDescription,
+};
+
+use super::IntakeConfig;
+use crate::leg::{
+    Counters,
+    output::{StreamOutput, TrackOutput},
+};
+
+/// Packets that one track's reorder buffer holds at the most: 100 ms, in which a packet is asked for several times, of 100 Mbit/s.
+const REORDER_PACKETS: usize = 1024;
+/// See the module.
+pub(super) struct Input {
+    pub(super) reorder: ReorderBuffer,
+    pub(super) assembler: AccessUnitAssembler,
+    /// The last Sender Report of the source and when it came.
+    pub(super) report: Option<(SenderReport, Instant)>,
+    /// The next access unit begins a new timeline.
+    pub(super) begins: bool,
+    /// Its sender offers to send again what is missing.
+    pub(super) nack: bool,
+    lost: u32,
+    discarded: u32,
+    oversized: u32,
+    asked_for: u32,
+    recovered: u32,
+    too_late: u32,
+}
+
+impl Input {
+    pub(super) fn new(config: &IntakeConfig, track: &TrackOutput, nack: bool) -> Self {
+        Self {
+            nack,
+            reorder: ReorderBuffer::new(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
+            assembler: AccessUnitAssembler::new(track.config.codec(), config.max_access_unit_bytes),
+            report: None,
+            begins: true,
+            lost: 0,
+            discarded: 0,
+            oversized: 0,
+            asked_for: 0,
+            recovered: 0,
+            too_late: 0,
+        }
+    }
+
+    /// Those of the tracks from `first` on.
+    pub(super) fn of(
+        config: &IntakeConfig,
+        output: &StreamOutput,
+        description: &SessionDescription,
+        first: usize,
+    ) -> Vec<Self> {
+        let tracks = output.tracks.iter().zip(&description.tracks).skip(first);
+        tracks.map(|(track, described)| Self::new(config, track, described.nack)).collect()
+    }
+
+    /// Adds up what was counted since the last time.
+    pub(super) fn count(&mut self, counters: &Counters) {
+        let (reorder, assembler) = (&self.reorder, &self.assembler);
+        for (now, before, counter) in [
+            (reorder.lost(), &mut self.lost, &counters.packets_lost),
+            (reorder.discarded(), &mut self.discarded, &counters.packets_discarded),
+            (assembler.oversized(), &mut self.oversized, &counters.oversized),
+            (reorder.asked(), &mut self.asked_for, &counters.packets_asked_for),
+            (reorder.recovered(), &mut self.recovered, &counters.packets_recovered),
+            (reorder.too_late(), &mut self.too_late, &counters.packets_too_late),
+        ] {
+            Counters::add(counter, now.wrapping_sub(std::mem::replace(before, now)));
+        }
+    }
+}

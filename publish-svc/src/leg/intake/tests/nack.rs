@@ -1,0 +1,102 @@
+//! What is missing is asked for, where the sender offers to send it again.
+
+use super::*;
+
+fn offering(source: &Source) -> SessionDescription {
+    let mut description = source.description();
+    description.tracks.iter_mut().for_each(|track| track.nack = true);
+    description
+}
+
+/// What is asked for at `ms`: where, and the sequence numbers by SSRC.
+fn asked(bench: &mut Bench, ms: u32) -> Vec<(SocketAddr, u32, Vec<u16>)> {
+    let nacks = bench.intake.take_nacks(bench.now(ms).instant, "node");
+    let read = |(to, compound): (SocketAddr, Bytes)| {
+        let Some(RtcpPacket::Nack(ssrc, missing)) = rtcp::parse_compound(&compound).unwrap().pop()
+        else {
+            panic!("no NACK");
+        };
+        (to, ssrc, missing)
+    };
+    nacks.into_iter().map(read).collect()
+}
+
+#[test]
+fn a_missing_packet_is_asked_for_at_the_senders_rtcp_port_and_waited_for() {
+    let mut source = Source::new(1);
+    let mut bench = Bench::of(&offering(&source));
+    // The report of the other track tells the port of both.
+    bench.rtcp(0, &source.report(Track::Audio, 0));
+    bench.rtp(0, source.sound(0));
+    bench.rtp(0, source.keyframe(0));
+    let picture = source.picture(40);
+    bench.rtp(40, [picture[0].clone(), picture[2].clone()]);
+    let missing = headers_of(&picture)[1].sequence_number;
+    assert_eq!(asked(&mut bench, 40), [(address(FROM + 1), source.ssrcs[0], vec![missing])]);
+    assert_eq!(asked(&mut bench, 41), []);
+    assert_eq!(bench.intake.deadline(), Some(bench.now(60).instant));
+    bench.pass(60);
+    assert_eq!(asked(&mut bench, 60).len(), 1, "once more");
+    bench.rtp(75, [picture[1].clone()]);
+    assert_eq!(bench.marks(), ["a0", "v0", "v40"]);
+    bench.pass(1000);
+    assert_eq!((bench.count(|c| &c.packets_lost), bench.count(|c| &c.packets_recovered)), (0, 1));
+    assert_eq!((bench.count(|c| &c.packets_asked_for), bench.count(|c| &c.nacks)), (2, 2));
+}
+
+#[test]
+fn where_it_is_not_known_where_to_ask_a_packet_is_waited_for_one_window() {
+    for (nack, reported) in [(true, false), (false, true)] {
+        let mut source = Source::new(1);
+        let description = if nack { offering(&source) } else { source.description() };
+        let mut bench = Bench::of(&description);
+        if reported {
+            bench.rtcp(0, &source.report(Track::Video, 0));
+        }
+        bench.rtp(0, source.keyframe(0));
+        let picture = source.picture(40);
+        bench.rtp(40, [picture[0].clone(), picture[2].clone()]);
+        assert_eq!(asked(&mut bench, 40), []);
+        bench.pass(40 + WINDOW);
+        assert_eq!((bench.count(|c| &c.packets_lost), bench.count(|c| &c.nacks)), (1, 0));
+    }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_counted() {
+    let mut source = Source::new(1);
+    let mut bench = Bench::of(&offering(&source));
+    bench.rtcp(0, &source.report(Track::Video, 0));
+    bench.rtp(0, source.keyframe(0));
+    let picture = source.picture(40);
+    bench.rtp(40, [picture[0].clone(), picture[2].clone()]);
+    for ms in 40..1000 {
+        asked(&mut bench, ms);
+        bench.pass(ms);
+    }
+    assert_eq!(bench.count(|c| &c.packets_lost), 1);
+    bench.rtp(1000, [picture[1].clone()]);
+    let counts = (bench.count(|c| &c.packets_too_late), bench.count(|c| &c.packets_discarded));
+    assert_eq!(counts, (1, 1));
+}
+
+/// Its ingest sends a new leg what it has kept, the last GOP.
+#[test]
+fn a_leg_that_begins_anew_with_what_was_had_already_goes_on_without_it() {
+    let mut source = Source::new(1);
+    let mut bench = Bench::of(&offering(&source));
+    bench.rtcp(0, &source.report(Track::Video, 0));
+    let gop: Vec<_> = (0..80).map(|n| (n * 40, source.picture_of(n * 40, n == 0, 3000, n * 40))).collect();
+    for (ms, picture) in &gop {
+        bench.rtp(*ms, picture.packets());
+    }
+    asked(&mut bench, 3200);
+    assert_eq!(bench.marks().len(), 80);
+    bench.rtp(4000, gop.iter().flat_map(|(_, picture)| picture.packets()));
+    bench.rtp(4001, source.keyframe(3200));
+    assert_eq!(bench.marks(), ["v3200"], "no restart");
+}
+
+fn headers_of(packets: &[Bytes]) -> Vec<Header> {
+    packets.iter().map(|packet| Header::parse(packet).unwrap()).collect()
+}
