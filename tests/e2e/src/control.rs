@@ -4,9 +4,10 @@ use proto::v1::{
     Lease, ListLeasesRequest, ListStreamsRequest, Stream, StreamState,
     registry_client::RegistryClient, stream_control_client::StreamControlClient,
 };
+use tokio::process::Command;
 use tonic::transport::Channel;
 
-use crate::eventually;
+use crate::{clients::run, eventually};
 
 /// StreamControl at `url`.
 pub async fn stream_control(url: &str) -> StreamControlClient<Channel> {
@@ -28,6 +29,19 @@ pub async fn streams(url: &str) -> Vec<Stream> {
 pub async fn leases(url: &str) -> Vec<Lease> {
     let mut registry = registry(url).await;
     registry.list_leases(ListLeasesRequest {}).await.expect("ListLeases").into_inner().leases
+}
+
+/// What the service at `http` has counted under `name`, `rtmp2rtsp_` left out; with labels, all of them together.
+pub async fn metric(http: &str, name: &str) -> u64 {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", &format!("{http}/metrics")]);
+    let text = run(curl).await;
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix("rtmp2rtsp_")?.strip_prefix(name)?;
+        let value = rest.strip_prefix(' ').or_else(|| Some(rest.strip_prefix('{')?.split_once("} ")?.1));
+        value?.trim().parse::<u64>().ok()
+    });
+    values.sum()
 }
 
 /// Waits until the node at `url` has the stream and media flows.

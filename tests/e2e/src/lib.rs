@@ -18,6 +18,7 @@ pub mod process;
 pub mod programmes;
 pub mod reader;
 pub mod readers;
+pub mod relay;
 pub mod tags;
 pub mod websocket;
 

@@ -1,0 +1,153 @@
+//! The hop over a network that loses, delays and reorders: nothing is missing at the readers, and nearly nothing is late.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use e2e::{
+    clients::{Running, Transport, ffmpeg},
+    clips::{Units, clip, place},
+    control::{metric, until_live},
+    frames::{self, Reading},
+    process::{Gateway, Setup, port_range},
+    reader::{Depacketizer, Packet, Reader},
+    relay::{ADDRESS, Network, Relay},
+};
+use media::codec::MediaKind;
+use tokio::{task::JoinHandle, time::Instant};
+
+/// The network that the hop is to stand: 2 % are lost, and delays are 10 ms on average, give or take 10.
+const BAD: Network = Network { loss_per_mille: 20, delay: Duration::from_millis(20) };
+const GOOD: Network = Network { loss_per_mille: 0, delay: Duration::ZERO };
+/// What a packet that was lost may take longer, the network's delay included.
+const P99: Duration = Duration::from_millis(60);
+
+/// An ingest and a node, between them a relay for each of the node's first two ports.
+struct Hop {
+    ingest: Gateway,
+    publish: Gateway,
+    good: Relay,
+    bad: Relay,
+}
+
+impl Hop {
+    async fn start(ingest: Setup, publish: Setup) -> Self {
+        let ports = port_range();
+        let good = Relay::start(ports.0, GOOD, 1).await;
+        let bad = Relay::start(ports.0 + 2, BAD, 2).await;
+        // RTP comes by the relays, everything else as it is.
+        let grpc = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let publish = publish
+            .with_ports(ports.0, ports.1)
+            .with("publish-rtp-bind-address", "127.0.0.1")
+            .with("publish-rtp-address", &ADDRESS.to_string())
+            .with("publish-grpc-listen", &grpc.to_string())
+            .with("publish-advertise-grpc-url", &format!("http://{grpc}"))
+            .start()
+            .await;
+        let ingest = ingest.with("registry-url", &publish.publish_grpc());
+        let ingest = ingest.with("ingest-hold", "2s").start().await;
+        Self { ingest, publish, good, bad }
+    }
+
+    /// One ffmpeg publishes the clip as "good" and as "bad", which have the relays of their names.
+    async fn publish(&self, clip: &std::path::Path) -> Running {
+        // A stream of its own takes the first port before the second one comes.
+        let mut command = ffmpeg();
+        command.args(["-re", "-i"]).arg(clip);
+        command.args(["-c", "copy", "-f", "flv", &self.ingest.rtmp_url("good")]);
+        command.args(["-c", "copy", "-f", "flv", &self.ingest.rtmp_url("bad")]);
+        let publisher = Running::start(command);
+        let good = until_live(&self.publish.publish_grpc(), "good").await;
+        let bad = until_live(&self.publish.publish_grpc(), "bad").await;
+        assert_eq!(good.rtp_port + 2, bad.rtp_port, "the relays are the other way round");
+        publisher
+    }
+}
+
+/// What a reader was sent: of each track the access units, and when the last packet of each came.
+#[derive(Default)]
+struct Arrivals {
+    video: Vec<(Vec<u8>, Instant)>,
+    audio: Vec<(Vec<u8>, Instant)>,
+}
+
+/// Reads to the end.
+fn reading(url: String) -> JoinHandle<anyhow::Result<Arrivals>> {
+    tokio::spawn(async move {
+        let mut reader = Reader::play(&url, Transport::Tcp).await?;
+        let kinds: Vec<_> = reader.description.tracks.iter().map(|t| t.config.kind()).collect();
+        let mut inputs: Vec<_> =
+            kinds.iter().enumerate().map(|(track, kind)| Depacketizer::new(*kind, track)).collect();
+        let mut arrivals = Arrivals::default();
+        while let Some(packet) = reader.next().await? {
+            let Packet::Rtp { track, header, bytes } = packet else { continue };
+            // Anything that is not in order is an error.
+            let Some(unit) = inputs[track].push(&header, &bytes)? else { continue };
+            match kinds[track] {
+                MediaKind::Video => arrivals.video.push((unit.pictured(), Instant::now())),
+                MediaKind::Audio => arrivals.audio.push((unit.parts[0].clone(), Instant::now())),
+            }
+        }
+        Ok(arrivals)
+    })
+}
+
+fn contents(units: &[(Vec<u8>, Instant)]) -> Vec<Vec<u8>> {
+    units.iter().map(|(content, _)| content.clone()).collect()
+}
+
+/// How much later than by the good network the access units came, sorted.
+fn lateness(good: &[(Vec<u8>, Instant)], bad: &[(Vec<u8>, Instant)]) -> Vec<Duration> {
+    // Both were read to the end.
+    let pairs = good.iter().rev().zip(bad.iter().rev());
+    let mut late: Vec<_> = pairs
+        .map(|((content, good), (same, bad))| {
+            assert!(content == same, "other access units");
+            bad.saturating_duration_since(*good)
+        })
+        .collect();
+    late.sort_unstable();
+    late
+}
+
+async fn nothing_is_missing_and_little_is_late(ingest: Setup) {
+    let clip = clip("main");
+    let (published, units) = (frames::of_clip(&clip).await, Units::of_clip(&clip));
+    let hop = Hop::start(ingest, Setup::publish()).await;
+    let publisher = hop.publish(&clip).await;
+    let read = Reading::of_url(&hop.publish.rtsp_url("bad"), Transport::Tcp, None);
+    let [good, bad] = ["good", "bad"].map(|key| reading(hop.publish.rtsp_url(key)));
+    publisher.success().await;
+
+    frames::compare_to_the_end("the bad network", &published, &read.frames().await, 3, 20.0);
+    let (good, bad) = (good.await.unwrap().unwrap(), bad.await.unwrap().unwrap());
+    for (kind, published, good, bad) in [
+        ("video", &units.video, &good.video, &bad.video),
+        ("audio", &units.audio, &good.audio, &bad.audio),
+    ] {
+        assert!(place(published, &contents(bad)).is_some(), "other access units of {kind}");
+        let late = lateness(good, bad);
+        let (median, p99) = (late[late.len() / 2], late[late.len() * 99 / 100]);
+        println!("{kind}: {} access units, {median:?} later (median), {p99:?} (99 %)", late.len());
+        assert!(late.len() > 600, "{} access units of {kind}", late.len());
+        assert!(p99 < P99, "{kind}: {p99:?}");
+    }
+
+    let [rtp, rtcp] = [&hop.bad.rtp, &hop.bad.rtcp].map(|tally| tally.lost.load(Ordering::Relaxed));
+    let (node, ingest) = (hop.publish.publish_http(), hop.ingest.ingest_http());
+    let recovered = metric(&node, "publish_rtp_recovered_total").await;
+    let sent_again = metric(&ingest, "ingest_rtp_retransmitted_total").await;
+    let nacks = metric(&node, "publish_nacks_total").await;
+    let passed = hop.bad.rtp.passed.load(Ordering::Relaxed);
+    println!(
+        "{rtp} packets lost and {passed} passed on, {rtcp} of RTCP lost; {nacks} NACKs, {sent_again} sent again, {recovered} recovered"
+    );
+    assert!(rtp > 50 && recovered > 30, "the network was bad");
+    assert!(sent_again < passed / 2, "it is not the double that is sent");
+    assert_eq!(metric(&node, "publish_rtp_lost_total").await, 0);
+    assert_eq!(hop.good.rtp.lost.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_network_that_loses_and_reorders_nothing_is_missing_and_little_is_late() {
+    nothing_is_missing_and_little_is_late(Setup::default().arg("ingest-svc")).await;
+}
