@@ -4,7 +4,6 @@ mod leaving;
 mod orphans;
 
 use std::{
-    net::IpAddr,
     sync::{Arc, PoisonError, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
@@ -25,7 +24,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     demand::Demand,
-    leg::{BindError, Counters, Leg, LegSettings, LegSpec, LegState, PortPair, StreamStatus},
+    leg::{
+        BindError, Counters, Leg, LegSettings, LegSpec, LegState, PortPair, Ports, StreamStatus,
+    },
     metrics::Instruments,
     stream::PublishedStream,
     streams::{Entry, Started, Streams},
@@ -38,8 +39,8 @@ const MAX_REJECTED: usize = 16;
 pub(crate) struct Context {
     /// The node's id.
     pub(crate) node_id: String,
-    /// `publish.rtp_bind_address`
-    pub(crate) rtp_bind_address: IpAddr,
+    /// Binds the ports of legs.
+    pub(crate) ports: Ports,
     /// Of the legs.
     pub(crate) legs: LegSettings,
     /// Of the rings.
@@ -186,7 +187,7 @@ impl Control {
             tracing::info!(stream = %key, port, "the port is leased anew, its old stream ends");
             self.remove(&key, &entry).await;
         }
-        PortPair::bind(self.context.rtp_bind_address, port).map_err(|error| unbound(&error))
+        self.context.ports.bind(port).map_err(|error| unbound(&error))
     }
 
     /// Takes a lease for a stream that is started by hand, and binds its port.
@@ -199,7 +200,7 @@ impl Control {
                 break;
             }
             let port = grant.lease.rtp_port;
-            let problem = match PortPair::bind(self.context.rtp_bind_address, port) {
+            let problem = match self.context.ports.bind(port) {
                 Ok(ports) => return Ok((grant.lease, ports)),
                 Err(problem) if problem.is_about_the_port() => problem,
                 Err(problem) => {

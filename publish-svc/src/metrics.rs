@@ -13,7 +13,7 @@ use prometheus_client::{
 use svc_core::metrics::{Metrics, ReasonLabel};
 
 use crate::{
-    leg::Counters,
+    leg::{Counters, ReceiveSockets},
     reception::News,
     stream::Transport,
     tally::{DropReason, SkipReason},
@@ -61,6 +61,8 @@ pub(crate) struct Instruments {
     /// Streams that were not looked up since too many are.
     pub(crate) fetches_refused: Counter,
     fetches: Family<ReasonLabel, Counter>,
+    /// The RTP sockets of legs.
+    pub(crate) leg_sockets: ReceiveSockets,
     skips: Family<ReasonLabel, Counter>,
     access_units_skipped: Counter,
     dropped: Family<ReasonLabel, Counter>,
@@ -108,6 +110,10 @@ impl Instruments {
             r.register("publish_nacks", "Generic NACKs sent", i.nacks);
             let help = "RTP packets refused: wrong source, SSRC or payload type";
             r.register("publish_rtp_refused", help, i.refused);
+            let help = "Receive buffer of a leg's RTP socket, as the system counts it";
+            let buffer = i.leg_sockets.receive_buffer.clone();
+            r.register_with_unit("publish_rtp_receive_buffer", help, Unit::Bytes, buffer);
+            r.register_collector(Box::new(i.leg_sockets));
             r.register("publish_malformed", "Datagrams that are no RTP or RTCP", i.malformed);
             r.register("publish_access_units", "Access units received", i.access_units);
             r.register("publish_keyframes", "Undamaged keyframes received", i.keyframes);

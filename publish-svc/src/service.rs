@@ -30,7 +30,7 @@ use crate::{
     control::{Context, Control},
     demand::{Demand, DemandConfig},
     leases,
-    leg::LegSettings,
+    leg::{LegSettings, Ports},
     metrics::Instruments,
     rtsp,
     streams::Streams,
@@ -172,7 +172,7 @@ impl Publish {
         let keeping = Keeping::new(config, &engine, &node.id);
         let control = Control::new(Context {
             node_id: node.id.clone(),
-            rtp_bind_address: config.publish.rtp_bind_address,
+            ports: Ports::new(config, instruments.leg_sockets.clone()),
             legs: LegSettings::new(config),
             ring: config.ring.clone(),
             hold: config.publish.hold,

@@ -13,6 +13,7 @@ mod local_address;
 pub mod metrics;
 pub mod panics;
 mod process_id;
+pub mod sockets;
 pub mod tasks;
 pub mod telemetry;
 

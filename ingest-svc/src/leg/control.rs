@@ -144,7 +144,8 @@ impl Control {
         loop {
             let grant = self.grant().await?;
             let address = SocketAddr::new(grant.node.info.rtp_address, grant.lease.rtp_port);
-            let sockets = LegSockets::connect(self.config.rtp.bind_address, address).await;
+            let LegConfig { rtp, hop, .. } = &*self.config;
+            let sockets = LegSockets::connect(rtp.bind_address, address, hop).await;
             let sockets = sockets.map_err(|source| Failure::Socket {
                 node_id: grant.node.info.id.clone(),
                 address,

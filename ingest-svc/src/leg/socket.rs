@@ -2,16 +2,22 @@
 //!
 //! The runtime does not watch the RTP socket: it would be told of each packet that has left it, and wake a thread for that.
 
+mod marked;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
 use bytes::Bytes;
 use media::rtp::SegmentRun;
 use quinn_udp::{Transmit, UdpSocketState};
+use socket2::SockRef;
+use svc_core::{config::HopConfig, sockets::set_dscp};
 use tokio::net::UdpSocket;
+use tracing::warn;
 
 /// Errors of a send with segmentation offload where an interface refuses it; quinn-udp turns it off then, but the packets of that
 /// send are to be sent again (quinn-rs/quinn#2399).
@@ -28,6 +34,10 @@ pub(crate) struct LegSockets {
     rtcp: UdpSocket,
     rtp_address: SocketAddr,
     rtcp_address: SocketAddr,
+    /// Packets are marked with a DSCP.
+    is_marked: bool,
+    /// Segmentation offload was refused to marked ones.
+    is_single: AtomicBool,
 }
 
 /// What became of a run.
@@ -43,13 +53,29 @@ pub(crate) enum Sent {
 
 impl LegSockets {
     /// Sockets from any port of `bind` to `rtp_address` and the port above it.
-    pub(crate) async fn connect(bind: IpAddr, rtp_address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect(
+        bind: IpAddr,
+        rtp_address: SocketAddr,
+        hop: &HopConfig,
+    ) -> io::Result<Self> {
         let rtcp_port = rtp_address.port().checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
         let rtcp_address = SocketAddr::new(rtp_address.ip(), rtcp_port);
         let rtp = connected(bind, rtp_address).await?.into_std()?;
         let rtcp = connected(bind, rtcp_address).await?;
         let state = UdpSocketState::new((&rtp).into())?;
-        Ok(Self { rtp, state, rtcp, rtp_address, rtcp_address })
+        let is_marked = hop.dscp != 0;
+        if is_marked {
+            for socket in [SockRef::from(&rtp), SockRef::from(&rtcp)] {
+                set_dscp(&socket, hop.dscp)?;
+            }
+        }
+        if hop.send_buffer != 0
+            && let Err(error) = SockRef::from(&rtp).set_send_buffer_size(hop.send_buffer)
+        {
+            warn!(%error, bytes = hop.send_buffer, "hop.send_buffer cannot be had");
+        }
+        let is_single = AtomicBool::new(false);
+        Ok(Self { rtp, state, rtcp, rtp_address, rtcp_address, is_marked, is_single })
     }
 
     /// The address from which packets come, as the node sees it without NAT between.
@@ -59,7 +85,7 @@ impl LegSockets {
 
     /// How many packets one send takes now; falls to 1 where segmentation offload is refused.
     pub(crate) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        if self.is_single.load(Relaxed) { 1 } else { self.state.max_gso_segments() }
     }
 
     /// Sends a run, in one piece if it can be; `refused` counts ICMP port unreachable on the way.
@@ -69,7 +95,9 @@ impl LegSockets {
             match self.send_once(&run.data, run.segment_size, refused) {
                 Ok(()) => return Sent::All,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Blocked,
-                Err(error) if run.packets > 1 && is_offload_refused(&error) => {}
+                Err(error) if run.packets > 1 && is_offload_refused(&error) => {
+                    self.is_single.store(self.is_marked, Relaxed);
+                }
                 Err(error) => return Sent::Failed(error.kind()),
             }
         }
@@ -99,7 +127,10 @@ impl LegSockets {
             segment_size: Some(segment_size.into()),
             src_ip: None,
         };
-        let send = || self.state.try_send((&self.rtp).into(), &transmit);
+        let send = || match self.is_marked {
+            true => marked::send(&self.rtp, contents, segment_size),
+            false => self.state.try_send((&self.rtp).into(), &transmit),
+        };
         match send() {
             // Tells of an earlier packet, and keeps this one from being sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -163,6 +194,10 @@ mod tests {
 
     use super::{super::pacer::Pacer, *};
 
+    async fn connect(to: SocketAddr, hop: &HopConfig) -> LegSockets {
+        LegSockets::connect([0, 0, 0, 0].into(), to, hop).await.unwrap()
+    }
+
     fn keyframe(bytes: usize) -> PacketBatch {
         let sizes: Vec<u16> =
             (0..bytes).step_by(1200).map(|at| (bytes - at).min(1200) as u16).collect();
@@ -195,7 +230,7 @@ mod tests {
         // As a node asks for; more is not permitted by default.
         socket2::SockRef::from(&receiver).set_recv_buffer_size(212_992).unwrap();
         let sockets =
-            LegSockets::connect([0, 0, 0, 0].into(), receiver.local_addr().unwrap()).await.unwrap();
+            connect(receiver.local_addr().unwrap(), &HopConfig::default()).await;
         let packets = keyframe(2 << 20);
         let expected: Vec<Bytes> = packets.packets().collect();
         let count = expected.len();
@@ -222,12 +257,33 @@ mod tests {
         let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = gone.local_addr().unwrap();
         drop(gone);
-        let sockets = LegSockets::connect([0, 0, 0, 0].into(), address).await.unwrap();
+        let sockets = connect(address, &HopConfig::default()).await;
         let run = keyframe(100).runs(1).next().unwrap();
         let mut refused = 0;
         for _ in 0..10 {
             assert_eq!(sockets.send(&run, &mut refused), Sent::All);
         }
         assert!(refused > 0);
+    }
+
+    #[tokio::test]
+    async fn marked_packets_arrive_as_they_are_with_the_socket_that_is_asked_for() {
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            let receiver = UdpSocket::bind(bind).await.unwrap();
+            let hop = HopConfig { dscp: 46, send_buffer: 50_000, ..HopConfig::default() };
+            let sockets = connect(receiver.local_addr().unwrap(), &hop).await;
+            // The system counts twice what it is asked for.
+            let buffer = SockRef::from(&sockets.rtp).send_buffer_size().unwrap();
+            assert_eq!(buffer, 100_000);
+            let packets = keyframe(30_000);
+            for run in packets.runs(sockets.max_segments()) {
+                assert_eq!(sockets.send(&run, &mut 0), Sent::All);
+            }
+            let mut buffer = [0; 2048];
+            for packet in packets.packets() {
+                let length = receiver.recv(&mut buffer).await.unwrap();
+                assert_eq!(&buffer[..length], &packet[..]);
+            }
+        }
     }
 }

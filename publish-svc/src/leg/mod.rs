@@ -3,6 +3,7 @@
 mod demux;
 mod intake;
 mod output;
+mod ports;
 mod receiver;
 mod socket;
 
@@ -12,6 +13,7 @@ use media::codec::MediaKind;
 
 pub(crate) use demux::Refusal;
 pub(crate) use intake::LegState;
+pub(crate) use ports::{Ports, ReceiveSockets};
 pub(crate) use receiver::{Leg, LegHandle, LegSettings, LegSpec, StreamStatus};
 pub(crate) use socket::{BindError, PortPair};
 

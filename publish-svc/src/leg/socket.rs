@@ -7,20 +7,21 @@
 use std::{
     cell::RefCell,
     io::{self, IoSliceMut},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     task::Poll,
 };
 
 use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::SockRef;
+use svc_core::sockets::set_dscp;
 use tokio::{io::Interest, net::UdpSocket};
+
+use super::ports::{Ports, Watched};
 
 /// Buffers of one receive call.
 const BATCH: usize = 8;
 /// The most that the kernel coalesces into one.
 const BUFFER_BYTES: usize = 1 << 16;
-/// What the socket is to hold while it is not read; the system gives as much of it as it permits (`net.core.rmem_max`), by default twice the
-/// default size: 184 packets of 1200 bytes.
-const HELD_BYTES: usize = 1 << 20;
 /// The largest RTCP compound that is read; what is longer is cut and then malformed. Ours are below 200 bytes.
 const RTCP_BYTES: usize = 2048;
 
@@ -50,13 +51,14 @@ pub(crate) struct PortPair {
     rtp: UdpSocket,
     rtp_state: UdpSocketState,
     rtcp: UdpSocket,
+    _watched: Watched,
 }
 
 impl PortPair {
     /// Binds `port` and the one above it.
-    pub(crate) fn bind(address: IpAddr, port: u16) -> Result<Self, BindError> {
+    pub(super) fn bind(ports: &Ports, port: u16) -> Result<Self, BindError> {
         let bind = |port: u16| {
-            std::net::UdpSocket::bind(SocketAddr::new(address, port))
+            std::net::UdpSocket::bind(SocketAddr::new(ports.address, port))
                 .and_then(|socket| {
                     socket.set_nonblocking(true)?;
                     UdpSocket::from_std(socket)
@@ -64,12 +66,17 @@ impl PortPair {
                 .map_err(|source| BindError { port, source })
         };
         let rtp = bind(port)?;
-        // Where it gives nothing, the default has to do.
-        let _ = socket2::SockRef::from(&rtp).set_recv_buffer_size(HELD_BYTES);
         let rtcp = bind(port.saturating_add(1))?;
+        if ports.dscp != 0
+            && let Err(error) = set_dscp(&SockRef::from(&rtcp), ports.dscp)
+        {
+            tracing::warn!(%error, dscp = ports.dscp, "RTCP of a leg cannot be marked");
+        }
         let rtp_state =
             UdpSocketState::new((&rtp).into()).map_err(|source| BindError { port, source })?;
-        Ok(Self { rtp, rtp_state, rtcp })
+        let watched = ports.sockets.watch(&rtp);
+        size_buffer(&rtp, ports);
+        Ok(Self { rtp, rtp_state, rtcp, _watched: watched })
     }
 
     /// Completes when something can be read. For one task at a time.
@@ -120,5 +127,18 @@ impl PortPair {
     /// Sends RTCP. What the socket does not take at once is let go: the next report says the same and more.
     pub(crate) fn send_rtcp(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
         self.rtcp.try_send_to(datagram, to)
+    }
+}
+
+/// Asks for what the socket is to hold while it is not read. The system gives as much of it as it permits (`net.core.rmem_max`), by default twice the
+/// default size: 184 packets of 1200 bytes.
+fn size_buffer(rtp: &UdpSocket, ports: &Ports) {
+    let socket = SockRef::from(rtp);
+    if ports.receive_buffer != 0 {
+        // Where it gives nothing, the default has to do.
+        let _ = socket.set_recv_buffer_size(ports.receive_buffer);
+    }
+    if let Ok(bytes) = socket.recv_buffer_size() {
+        ports.sockets.receive_buffer.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

@@ -22,7 +22,7 @@ use super::free_ports;
 use crate::{
     control::{Context, Control},
     demand::{Demand, DemandConfig},
-    leg::LegSettings,
+    leg::{LegSettings, Ports},
     metrics::Instruments,
     streams::Streams,
 };
@@ -60,7 +60,8 @@ impl Gate {
 
     /// A control plane before it, whose leases nobody renews.
     pub(crate) fn control(self: &Arc<Self>) -> Control {
-        let config = Config::default();
+        let mut config = Config::default();
+        config.publish.rtp_bind_address = [127, 0, 0, 1].into();
         let tasks = Tasks::new(&Metrics::new("test"));
         let metrics = Instruments::default();
         let streams = Streams::new("rtsp://127.0.0.1:8554".into(), metrics.streams.clone());
@@ -78,7 +79,7 @@ impl Gate {
             LeaseKeeper::new(self.clone(), "node-1".into(), String::new(), lost, stop);
         Control::new(Context {
             node_id: "node-1".into(),
-            rtp_bind_address: [127, 0, 0, 1].into(),
+            ports: Ports::new(&config, metrics.leg_sockets.clone()),
             legs: LegSettings::new(&config),
             ring: config.ring,
             hold: config.publish.hold,

@@ -201,6 +201,21 @@ pub const KEYS: &[Key] = &[
         "Ingest keeps the last second of what it sent, and sends again what a node asks for; false: nothing is kept or asked for"
     ),
     key!(
+        hop.dscp,
+        Rule::Count(0..=63),
+        "How routers are to treat RTP and RTCP of the hop (RFC 4594): 34 is AF41, interactive video; 46 is EF. 0: as anything else"
+    ),
+    key!(
+        hop.receive_buffer,
+        Rule::Bytes(0..=1 << 30),
+        "What a node asks for to hold RTP of a leg while it is not read; the system gives up to net.core.rmem_max. 0: its default"
+    ),
+    key!(
+        hop.send_buffer,
+        Rule::Bytes(0..=1 << 30),
+        "What ingest asks for to hold RTP of a leg that cannot go out yet; the system gives up to net.core.wmem_max. 0: its default"
+    ),
+    key!(
         publish.node_id,
         Rule::Id,
         "The node's id. Empty: made at start from the host's name and a random suffix"
