@@ -9,6 +9,7 @@ pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;
 pub mod sdp;
+pub mod srtp;
 mod stream_key;
 mod time;
 pub mod timeline;
