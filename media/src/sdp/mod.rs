@@ -7,7 +7,7 @@ mod write;
 
 use std::net::IpAddr;
 
-use crate::codec::CodecConfig;
+use crate::{codec::CodecConfig, srtp::MasterKey};
 
 /// What we say and understand of a session description. Bounded on reading: 64 KiB, 16 media sections.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +16,8 @@ pub struct SessionDescription {
     pub name: String,
     /// `a=source-filter:incl` (RFC 4570): the only address from which packets may come; `None`: any.
     pub source_address: Option<IpAddr>,
+    /// The key of `a=crypto` (RFC 4568), one for all tracks, where the profile is RTP/SAVP or RTP/SAVPF.
+    pub crypto: Option<MasterKey>,
     /// The tracks, in the order of their media sections.
     pub tracks: Vec<TrackDescription>,
 }

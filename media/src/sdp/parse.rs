@@ -11,10 +11,15 @@ use super::{
 use crate::{
     ClockRate,
     codec::{CodecConfig, MediaKind},
+    srtp::MasterKey,
 };
 
 /// The longest session description that is read. One with a track's largest usual parameter sets has 2 KiB.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
+/// The profiles that are carried, without and with feedback (RFC 3551, 4585).
+const PLAIN: [&str; 2] = ["RTP/AVP", "RTP/AVPF"];
+/// Those of SRTP (RFC 3711, 5124).
+const SECURE: [&str; 2] = ["RTP/SAVP", "RTP/SAVPF"];
 /// The clock of G.711.
 const G711_CLOCK: ClockRate = ClockRate::new(8_000).unwrap();
 /// The most media sections that are read. Ours have two; cameras with metadata and back channels have five.
@@ -40,9 +45,14 @@ impl SessionDescription {
         }
         let mut source_address = source_address(&session.attributes).map_err(SdpError::Syntax)?;
         let mut tracks: Vec<TrackDescription> = Vec::new();
+        let mut crypto = None;
         for (at, media) in session.medias.iter().enumerate() {
             let section = Section { at, media };
             let track = section.track()?;
+            let key = section.crypto()?;
+            if *crypto.get_or_insert_with(|| key.clone()) != key {
+                return Err(section.problem("another a=crypto than in the sections before"));
+            }
             if let Some(other) = tracks.iter().position(|other| same_on_the_wire(other, &track)) {
                 let problem = "cannot be told from that of section";
                 return Err(section
@@ -57,7 +67,8 @@ impl SessionDescription {
                 (Ok(own), other) => source_address = own.or(other),
             }
         }
-        Ok(Self { name: session.session_name, source_address, tracks })
+        let crypto = crypto.flatten();
+        Ok(Self { name: session.session_name, source_address, crypto, tracks })
     }
 }
 
@@ -114,10 +125,9 @@ impl Section<'_> {
             "audio" => MediaKind::Audio,
             _ => return Err(self.unsupported(media)),
         };
-        if !["RTP/AVP", "RTP/AVPF"].iter().any(|ours| proto.eq_ignore_ascii_case(ours)) {
-            return Err(
-                self.problem(format!("transport {proto:?}, RTP/AVP and RTP/AVPF are carried"))
-            );
+        if ![PLAIN, SECURE].as_flattened().iter().any(|ours| proto.eq_ignore_ascii_case(ours)) {
+            let carried = "RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF are carried";
+            return Err(self.problem(format!("transport {proto:?}, {carried}")));
         }
         let mut first_error = None;
         for payload_type in fmt.split_ascii_whitespace() {
@@ -183,6 +193,22 @@ impl Section<'_> {
             let (number, rest) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
             (number.parse() == Ok(payload_type)).then_some(rest.trim())
         })
+    }
+
+    /// The key of a profile that has one: the first of its `a=crypto` that can be used. Elsewhere such lines say what the sender would like.
+    fn crypto(&self) -> Result<Option<MasterKey>, SdpError> {
+        if !SECURE.iter().any(|secure| self.media.proto.eq_ignore_ascii_case(secure)) {
+            return Ok(None);
+        }
+        let mut first_error = None;
+        for value in values(&self.media.attributes, "crypto") {
+            match MasterKey::from_attribute(value) {
+                Ok(key) => return Ok(Some(key)),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        let problem = first_error.map(|error| error.to_string());
+        Err(self.problem(problem.unwrap_or_else(|| format!("{} without a=crypto", self.media.proto))))
     }
 
     /// Whether `a=rtcp-fb:<payload type or *> nack` is there (RFC 4585, 4.2); with a parameter, as in `nack pli`, it is something else.

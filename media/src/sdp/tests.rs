@@ -78,6 +78,7 @@ fn both() -> SessionDescription {
     SessionDescription {
         name: "site-3/cam.7".into(),
         source_address: Some([192, 0, 2, 1].into()),
+        crypto: None,
         tracks: vec![
             source(0xFFFF_FFFF, track(h264_config(), 96)),
             source(7, track(aac_config(&[0x11, 0x90]), 97)),
@@ -124,6 +125,55 @@ fn a_leg_that_answers_nacks_says_so_and_readers_are_not_told() {
     assert_eq!(SessionDescription::parse(&sdp), Ok(description.clone()));
     let sdp = description.to_reader_sdp("192.0.2.1".parse().unwrap(), 81, 3);
     assert!(!sdp.contains("rtcp-fb") && !sdp.contains("AVPF"), "{sdp}");
+}
+
+#[test]
+fn a_key_is_told_to_the_node_and_to_nobody_else() {
+    let key = MasterKey::new([0x5A; MasterKey::BYTES]);
+    let mut description = SessionDescription { crypto: Some(key), ..both() };
+    description.tracks[0].nack = true;
+    let sdp = description.to_leg_sdp("198.51.100.2:5004".parse().unwrap());
+    let line = "a=crypto:1 AEAD_AES_128_GCM inline:WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWg==\r\n";
+    assert!(sdp.contains("m=video 5004 RTP/SAVPF 96\r\n"), "{sdp}");
+    assert!(sdp.contains("m=audio 5004 RTP/SAVP 97\r\n"), "{sdp}");
+    assert_eq!(sdp.matches(line).count(), 2, "{sdp}");
+    assert_eq!(SessionDescription::parse(&sdp), Ok(description.clone()));
+    let shown = [
+        description.to_reader_sdp("192.0.2.1".parse().unwrap(), 81, 3),
+        format!("{description:?}"),
+    ];
+    assert!(shown.iter().all(|text| !text.contains("WlpaWl") && !text.contains("90, 90")));
+}
+
+#[test]
+fn a_secure_profile_takes_one_key_and_what_is_wrong_is_told_without_it() {
+    let key = "inline:WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWg==";
+    let section = |profile: &str, lines: &str| {
+        format!("m=video 5004 {profile} 96\r\na=rtpmap:96 H264/90000\r\n{lines}")
+    };
+    let read = |sections: &[String]| {
+        SessionDescription::parse(&format!("v=0\r\n{}", sections.concat()))
+    };
+    let gcm = format!("a=crypto:1 AEAD_AES_128_GCM {key}\r\n");
+    let cm = format!("a=crypto:2 AES_CM_128_HMAC_SHA1_80 {key}\r\n");
+    let has_key = |read: Result<SessionDescription, SdpError>| read.unwrap().crypto.is_some();
+    assert!(has_key(read(&[section("RTP/SAVP", &gcm)])));
+    assert!(has_key(read(&[section("RTP/SAVPF", &format!("{cm}{gcm}"))])), "the one that can be");
+    assert!(!has_key(read(&[section("RTP/AVP", &gcm)])), "it is plain");
+    let other = gcm.replace("Wlpa", "AAAA");
+    let audio = |profile: &str, lines: &str| {
+        section(profile, lines).replace("video", "audio").replace("96 H264/90000", "97 PCMU/8000").replace(" 96", " 97")
+    };
+    for (sections, problem) in [
+        ([section("RTP/SAVP", ""), String::new()], "without a=crypto"),
+        ([section("RTP/SAVP", &cm), String::new()], "another suite"),
+        ([section("RTP/SAVP", &gcm), audio("RTP/AVP", "")], "another a=crypto"),
+        ([section("RTP/SAVP", &gcm), audio("RTP/SAVP", &other)], "another a=crypto"),
+    ] {
+        let error = read(&sections).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+        assert!(!error.contains("Wlpa") && !error.contains("AAAA"), "{error}");
+    }
 }
 
 #[test]
@@ -342,6 +392,7 @@ prop_compose! {
         configs in proptest::collection::vec(any_config(), 1..4),
         sources in proptest::option::of((any::<u32>(), proptest::option::of("[a-z0-9@.]{1,20}"))),
         nack in any::<bool>(),
+        key in proptest::option::of(any::<[u8; MasterKey::BYTES]>()),
     ) -> SessionDescription {
         let tracks = configs.into_iter().zip(0u8..).map(|(config, at)| TrackDescription {
             config,
@@ -350,7 +401,8 @@ prop_compose! {
             cname: sources.as_ref().and_then(|(_, cname)| cname.clone()),
             nack,
         });
-        SessionDescription { name, source_address, tracks: tracks.collect() }
+        let crypto = key.map(MasterKey::new);
+        SessionDescription { name, source_address, crypto, tracks: tracks.collect() }
     }
 }
 
@@ -371,7 +423,7 @@ proptest! {
         address in any::<IpAddr>(),
     ) {
         let sdp = description.to_reader_sdp(address, 1, 1);
-        description.source_address = None;
+        (description.source_address, description.crypto) = (None, None);
         for track in &mut description.tracks {
             (track.ssrc, track.cname, track.nack) = (None, None, false);
         }

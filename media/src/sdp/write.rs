@@ -8,7 +8,8 @@ use super::{SessionDescription, TrackDescription, fmtp};
 use crate::codec::MediaKind;
 
 impl SessionDescription {
-    /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`, `a=rtcp-fb`.
+    /// As ingest hands it to a node: all tracks BUNDLEd on the port of `destination`, `a=ssrc` with CNAME, `a=source-filter`, `a=rtcp-fb`
+    /// and the key in `a=crypto`.
     pub fn to_leg_sdp(&self, destination: SocketAddr) -> String {
         let address = destination.ip();
         let origin = Origin::with_ip_addr(0, 0, self.source_address.unwrap_or(address));
@@ -19,10 +20,17 @@ impl SessionDescription {
             session.attributes.push(source_filter(address, source));
         }
         for (mid, track) in self.tracks.iter().enumerate() {
-            // Feedback takes a profile of its own (RFC 4585, 4.1).
-            let proto =
-                if track.nack { TransportProto::RtpAvpf } else { TransportProto::RtpAvp };
+            // Feedback and encryption take profiles of their own (RFC 4585, 4.1; RFC 3711, 5124).
+            let proto = match (self.crypto.is_some(), track.nack) {
+                (false, false) => TransportProto::RtpAvp,
+                (false, true) => TransportProto::RtpAvpf,
+                (true, false) => TransportProto::RtpSavp,
+                (true, true) => TransportProto::RtpSavpf,
+            };
             let mut media = track.media(destination.port(), proto);
+            if let Some(key) = &self.crypto {
+                media.attributes.push(Attribute::with_value("crypto", key.to_attribute()));
+            }
             if track.nack {
                 media.attributes.push(Attribute::with_value("rtcp-fb", "* nack"));
             }

@@ -91,6 +91,7 @@ fn readers_go_on_where_the_tracks_that_they_know_are_still_there() {
     let of = |tracks: &[&TrackDescription]| SessionDescription {
         name: "a".into(),
         source_address: None,
+        crypto: None,
         tracks: tracks.iter().map(|&track| track.clone()).collect(),
     };
     let (one, two) = (h264(b"\x67\x4D"), h264(b"\x67\x64"));

@@ -234,6 +234,7 @@ mod tests {
         SessionDescription {
             name: "x".into(),
             source_address: source_address.map(|a| a.parse().unwrap()),
+            crypto: None,
             tracks: tracks
                 .iter()
                 .map(|&(payload_type, ssrc)| TrackDescription {

@@ -140,6 +140,7 @@ impl StreamOutput {
             description: SessionDescription {
                 name: self.name.clone(),
                 source_address: None,
+                crypto: None,
                 tracks: tracks.collect(),
             },
             cname: self.cname.clone(),

@@ -93,6 +93,7 @@ impl Source {
         SessionDescription {
             name: "test".into(),
             source_address: None,
+            crypto: None,
             tracks: tracks
                 .map(|((config, payload_type), ssrc)| TrackDescription {
                     config,

@@ -83,7 +83,7 @@ impl Source {
             TrackDescription { config, payload_type, ssrc, cname: Some("source".into()), nack: false }
         });
         let tracks = tracks.collect();
-        SessionDescription { name: "wrap".into(), source_address: None, tracks }
+        SessionDescription { name: "wrap".into(), source_address: None, crypto: None, tracks }
     }
 
     fn packets(&mut self, tag: &Tag) -> Option<PacketBatch> {
