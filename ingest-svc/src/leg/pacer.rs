@@ -259,7 +259,13 @@ mod tests {
         let mut pacer = Pacer::new(4);
         let mut sent = vec![];
         pacer.repeat_last();
-        pacer.push(Video, &PacketBatch { data: b"aabbc"[..].into(), sizes: [2, 2, 1][..].into() }, 64).unwrap();
+        pacer
+            .push(
+                Video,
+                &PacketBatch { data: b"aabbc"[..].into(), sizes: [2, 2, 1][..].into() },
+                64,
+            )
+            .unwrap();
         pacer.repeat_last();
         while let Some(run) = pacer.poll(Instant::now()) {
             sent.push((run.run.data, run.is_repeat));

@@ -65,7 +65,9 @@ struct Entry {
 struct Came {
     sequence: i64,
     noticed_at: Instant,
+    /// When it was asked for first, and how often.
     asked_at: Instant,
+    asks: u8,
     at: Instant,
 }
 
@@ -101,6 +103,13 @@ impl Missing {
         self.entries.extend(sequences.map(entry));
     }
 
+    /// These follow what came, which is before all that are missing already.
+    pub(super) fn notice_before(&mut self, sequences: Range<i64>, noticed_at: Instant) {
+        for sequence in sequences.rev() {
+            self.entries.push_front(Entry { sequence, noticed_at, asked_at: None, asks: 0 });
+        }
+    }
+
     /// A packet came that had not come before. Whether it had been asked for.
     pub(super) fn come(&mut self, sequence: i64, at: Instant) -> bool {
         let Ok(index) = self.entries.binary_search_by_key(&sequence, |entry| entry.sequence) else {
@@ -115,7 +124,8 @@ impl Missing {
         if self.came.len() == MAX_REMEMBERED {
             self.settle_first();
         }
-        self.came.push_back(Came { sequence, noticed_at, asked_at, at });
+        let asks = entry.asks;
+        self.came.push_back(Came { sequence, noticed_at, asked_at, asks, at });
         true
     }
 
@@ -124,6 +134,11 @@ impl Missing {
         if let Some(index) = self.came.iter().position(|came| came.sequence == sequence)
             && let Some(came) = self.came.remove(index)
         {
+            if came.asks > 1 {
+                // They may both be answers.
+                self.recovered = self.recovered.wrapping_add(1);
+                return;
+            }
             // It was late, and this is the answer.
             self.timing.came_late_by(came.at.saturating_duration_since(came.noticed_at));
             self.timing.answered_after(at.saturating_duration_since(came.asked_at));
@@ -232,7 +247,6 @@ impl Missing {
         };
         answered.min(entry.noticed_at + MAX_WAIT).max(by_itself)
     }
-
 }
 
 /// What the network was seen to do.
@@ -240,8 +254,8 @@ impl Missing {
 struct Timing {
     /// By how much packets come late: most of them by less.
     lateness: Duration,
-    /// From asking for a packet until it comes.
-    round_trip: Option<Duration>,
+    /// From asking for a packet until it comes: its mean, and how far from that it is in the mean.
+    round_trip: Option<(Duration, Duration)>,
 }
 
 impl Timing {
@@ -259,11 +273,17 @@ impl Timing {
 
     /// RFC 6298, 2.3; counted from when it was first asked for, so that a longer round trip than was known is learned.
     fn answered_after(&mut self, sample: Duration) {
-        let before = self.round_trip.unwrap_or(sample);
-        self.round_trip = Some((before * 7 + sample) / 8);
+        let (mean, deviation) = self.round_trip.unwrap_or((sample, Duration::ZERO));
+        let deviation = (deviation * 3 + sample.abs_diff(mean)) / 4;
+        self.round_trip = Some(((mean * 7 + sample) / 8, deviation));
     }
 
+    /// A little more than a round trip where all are alike, less where they are not: there waiting for a long one costs more than asking twice.
     fn ask_again(&self) -> Duration {
-        self.round_trip.unwrap_or(INITIAL_ROUND_TRIP).clamp(ASK_AGAIN.0, ASK_AGAIN.1)
+        let again = match self.round_trip {
+            None => INITIAL_ROUND_TRIP,
+            Some((mean, deviation)) => (mean * 9 / 8).saturating_sub(deviation),
+        };
+        again.clamp(ASK_AGAIN.0, ASK_AGAIN.1)
     }
 }

@@ -18,6 +18,14 @@ const MAX_MISORDER: i64 = 100;
 /// The same where packets are asked for: what a sender keeps to send it again, 8 MiB of packets of 1,024 bytes.
 const MAX_MISORDER_ASKED: i64 = 8192;
 
+/// Where the sender answers, the first packets of a sequence are put in order for so many windows before they are given out: one for those that are
+/// late, one for those that are asked for.
+const START_WINDOWS: u32 = 2;
+/// Packets before the first that came, which may be missing: they are asked for once.
+const START_REQUESTS: i64 = 2;
+/// The furthest before the first that came that a packet is of the beginning.
+const MAX_START: i64 = 256;
+
 /// A packet as it came off the leg.
 #[derive(Clone, Debug)]
 pub struct ReceivedPacket {
@@ -33,10 +41,15 @@ pub struct ReceivedPacket {
 /// which packets are to be [asked for](Self::requests), and waits for them. It also keeps the receiver statistics of RFC 3550, A.3 and A.8.
 /// Bounded by its window in packets.
 pub struct ReorderBuffer {
+    window: Duration,
     max_packets: usize,
+    /// The sender offers to send again what is missing.
+    answers: bool,
     rate: ClockRate,
     /// Extended sequence number of the next packet to give out; `None` before the first.
     next: Option<i64>,
+    /// While the beginning of the sequence is put in order.
+    start: Option<Start>,
     ready: VecDeque<Ordered>,
     /// Later packets that wait for a missing one, by extended sequence number.
     waiting: BTreeMap<i64, ReceivedPacket>,
@@ -61,6 +74,13 @@ struct Statistics {
     transit: Option<(Instant, u32)>,
 }
 
+#[derive(Clone, Copy)]
+struct Start {
+    until: Instant,
+    /// What may be missing before it was asked for.
+    asked: bool,
+}
+
 /// What comes out of a [`ReorderBuffer`].
 #[derive(Clone, Debug)]
 pub enum Ordered {
@@ -77,9 +97,12 @@ impl ReorderBuffer {
     /// `max_packets` later ones have come.
     pub fn new(clock_rate: ClockRate, window: Duration, max_packets: usize) -> Self {
         Self {
+            window,
             max_packets,
+            answers: false,
             rate: clock_rate,
             next: None,
+            start: None,
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
             missing: Missing::new(window),
@@ -88,6 +111,11 @@ impl ReorderBuffer {
             lost: 0,
             statistics: Statistics::default(),
         }
+    }
+
+    /// The same for a sender that offers to send again what is missing; it is to be told [when it can be asked](Self::set_asking).
+    pub fn answered(clock_rate: ClockRate, window: Duration, max_packets: usize) -> Self {
+        Self { answers: true, ..Self::new(clock_rate, window, max_packets) }
     }
 
     /// Whether a packet with this header, which came then, is the next one and waits for nothing. It is counted then, and does not come out of
@@ -110,7 +138,15 @@ impl ReorderBuffer {
 
     /// The sequence numbers that the sender is to be asked for now, in order; empty where nothing can be asked for.
     pub fn requests(&mut self, now: Instant) -> SmallVec<[u16; 16]> {
-        self.missing.due(now)
+        let mut requests = SmallVec::new();
+        if let (Some(start), Some(next)) = (&mut self.start, self.next)
+            && self.missing.is_asking()
+            && !std::mem::replace(&mut start.asked, true)
+        {
+            requests.extend((next - START_REQUESTS..next).map(|before| before as u16));
+        }
+        requests.extend(self.missing.due(now));
+        requests
     }
 
     /// Takes a packet.
@@ -120,8 +156,7 @@ impl ReorderBuffer {
             return;
         };
         let step = i64::from(packet.header.sequence_number.wrapping_sub(next as u16) as i16);
-        let max_misorder =
-            if self.missing.is_asking() { MAX_MISORDER_ASKED } else { MAX_MISORDER };
+        let max_misorder = if self.missing.is_asking() { MAX_MISORDER_ASKED } else { MAX_MISORDER };
         if !(-max_misorder..=MAX_DROPOUT).contains(&step) {
             self.restart_or_stray(packet);
             return;
@@ -130,6 +165,9 @@ impl ReorderBuffer {
             self.discarded = self.discarded.wrapping_add(1);
         }
         let sequence = next + step;
+        if self.start.is_some() && (-MAX_START..0).contains(&step) {
+            return self.begin_before(sequence, packet);
+        }
         if step < 0 || self.waiting.contains_key(&sequence) {
             self.discarded = self.discarded.wrapping_add(1);
             self.missing.come_again(sequence, packet.received_at);
@@ -152,8 +190,20 @@ impl ReorderBuffer {
         } else {
             self.waiting.insert(sequence, packet);
             if self.waiting.len() > self.max_packets {
-                self.give_up_gap();
+                match self.start {
+                    Some(_) => self.end_start(),
+                    None => self.give_up_gap(),
+                }
             }
+        }
+    }
+
+    /// A packet came that was [inserted](Self::insert) before, or passed: it says when what was asked for would have come.
+    pub fn repeated(&mut self, sequence_number: u16, received_at: Instant) {
+        self.discarded = self.discarded.wrapping_add(1);
+        if let Some(next) = self.next {
+            let step = i64::from(sequence_number.wrapping_sub(next as u16) as i16);
+            self.missing.come_again(next + step, received_at);
         }
     }
 
@@ -161,9 +211,31 @@ impl ReorderBuffer {
         let sequence = i64::from(packet.header.sequence_number);
         self.statistics = Statistics { base: sequence, highest: sequence, ..Statistics::default() };
         self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
-        self.next = Some(sequence + 1);
         self.missing.clear();
-        self.ready.push_back(Ordered::Packet(packet));
+        if self.answers && !self.window.is_zero() {
+            let until = packet.received_at + START_WINDOWS * self.window;
+            self.start = Some(Start { until, asked: false });
+            self.next = Some(sequence);
+            self.waiting.insert(sequence, packet);
+        } else {
+            self.next = Some(sequence + 1);
+            self.ready.push_back(Ordered::Packet(packet));
+        }
+    }
+
+    /// A packet that came later is before all others of the beginning.
+    fn begin_before(&mut self, sequence: i64, packet: ReceivedPacket) {
+        let Some(next) = self.next.replace(sequence) else { return };
+        self.missing.notice_before(sequence + 1..next, packet.received_at);
+        self.statistics.base = sequence;
+        self.statistics.count(sequence, &packet.header, packet.received_at, self.rate);
+        self.waiting.insert(sequence, packet);
+    }
+
+    /// What has come of the beginning is given out.
+    fn end_start(&mut self) {
+        self.start = None;
+        self.give_out_followers();
     }
 
     /// Two packets in a row at another place of the sequence are a restart; one alone is a stray.
@@ -171,6 +243,7 @@ impl ReorderBuffer {
         let expected = self.probation.as_ref().map(|p| p.header.sequence_number.wrapping_add(1));
         if expected == Some(packet.header.sequence_number) {
             let Some(first) = self.probation.take() else { return };
+            self.end_start();
             while !self.waiting.is_empty() {
                 self.give_up_gap();
             }
@@ -208,7 +281,10 @@ impl ReorderBuffer {
     /// What is in order by `now`.
     pub fn poll(&mut self, now: Instant) -> Option<Ordered> {
         self.missing.settle(now);
-        while self.ready.is_empty() && self.missing.given_up_at().is_some_and(|at| at <= now) {
+        if self.start.is_some_and(|start| start.until <= now) {
+            self.end_start();
+        }
+        while self.ready.is_empty() && self.given_up_at().is_some_and(|at| at <= now) {
             self.give_up_gap();
         }
         self.ready.pop_front()
@@ -216,7 +292,13 @@ impl ReorderBuffer {
 
     /// When [`Self::poll`] and [`Self::requests`] must be called again though no packet came; `None` if nothing is waited for.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.missing.given_up_at(), self.missing.asked_at()].into_iter().flatten().min()
+        let given_out_at = self.start.map(|start| start.until).or_else(|| self.given_up_at());
+        [given_out_at, self.missing.asked_at()].into_iter().flatten().min()
+    }
+
+    /// When the next gap is given up.
+    fn given_up_at(&self) -> Option<Instant> {
+        self.missing.given_up_at().filter(|_| self.start.is_none())
     }
 
     /// Packets asked for, each as often as it was.

@@ -38,7 +38,8 @@ pub async fn metric(http: &str, name: &str) -> u64 {
     let text = run(curl).await;
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix("rtmp2rtsp_")?.strip_prefix(name)?;
-        let value = rest.strip_prefix(' ').or_else(|| Some(rest.strip_prefix('{')?.split_once("} ")?.1));
+        let value =
+            rest.strip_prefix(' ').or_else(|| Some(rest.strip_prefix('{')?.split_once("} ")?.1));
         value?.trim().parse::<u64>().ok()
     });
     values.sum()

@@ -4,7 +4,7 @@
 //! `tc netem` would do the same, where the kernel has it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
@@ -73,11 +73,11 @@ async fn relay(socket: Arc<UdpSocket>, port: u16, path: Path) {
     let mut buffer = [0; DATAGRAM];
     loop {
         let Ok((length, source)) = socket.recv_from(&mut buffer).await else { continue };
-        if !upstreams.contains_key(&source) {
+        if let Entry::Vacant(unknown) = upstreams.entry(source) {
             let upstream = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
             upstream.connect(("127.0.0.1", port)).await.expect("the node's port");
             let upstream = Arc::new(upstream);
-            upstreams.insert(source, upstream.clone());
+            unknown.insert(upstream.clone());
             back.spawn(answers(upstream, socket.clone(), source, path.clone()));
         }
         let upstream = upstreams[&source].clone();

@@ -151,3 +151,9 @@ async fn nothing_is_missing_and_little_is_late(ingest: Setup) {
 async fn on_a_network_that_loses_and_reorders_nothing_is_missing_and_little_is_late() {
     nothing_is_missing_and_little_is_late(Setup::default().arg("ingest-svc")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_holds_where_the_hop_is_encrypted() {
+    let ingest = Setup::default().arg("ingest-svc").with("hop-srtp", "true");
+    nothing_is_missing_and_little_is_late(ingest).await;
+}

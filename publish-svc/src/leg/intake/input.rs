@@ -16,6 +16,7 @@ use crate::leg::{
 
 /// Packets that one track's reorder buffer holds at the most: 100 ms, in which a packet is asked for several times, of 100 Mbit/s.
 const REORDER_PACKETS: usize = 1024;
+
 /// See the module.
 pub(super) struct Input {
     pub(super) reorder: ReorderBuffer,
@@ -36,9 +37,10 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(config: &IntakeConfig, track: &TrackOutput, nack: bool) -> Self {
+        let reorder = if nack { ReorderBuffer::answered } else { ReorderBuffer::new };
         Self {
             nack,
-            reorder: ReorderBuffer::new(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
+            reorder: reorder(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
             assembler: AccessUnitAssembler::new(track.config.codec(), config.max_access_unit_bytes),
             report: None,
             begins: true,

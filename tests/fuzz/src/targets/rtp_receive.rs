@@ -100,13 +100,18 @@ impl Receiver {
     fn new(input: &mut Input<'_>) -> Self {
         let codec = CODECS[usize::from(input.u8()) % CODECS.len()];
         let window = Duration::from_millis(input.u8().into());
-        let max_packets = usize::from(input.u8() & 63);
+        let flags = input.u8();
+        let max_packets = usize::from(flags & 63);
+        let (answers, asks) = (flags & 64 != 0, flags & 128 != 0);
+        let buffer = if answers { ReorderBuffer::answered } else { ReorderBuffer::new };
+        let mut buffer = buffer(ClockRate::VIDEO, window, max_packets);
+        buffer.set_asking(asks);
         let max_bytes = 64 << (input.u8() & 15);
         Self {
             codec,
             max_packets,
             max_bytes,
-            buffer: ReorderBuffer::new(ClockRate::VIDEO, window, max_packets),
+            buffer,
             order: Order::default(),
             assembler: AccessUnitAssembler::new(codec, max_bytes),
             units: vec![],
@@ -128,6 +133,8 @@ impl Receiver {
             self.assembler.handle(ordered);
             self.units.extend(std::iter::from_fn(|| self.assembler.poll()));
         }
+        let requests = self.buffer.requests(now);
+        assert!(requests.len() <= 256 + 2);
         assert!(self.buffer.deadline().is_none_or(|deadline| deadline > now));
         assert_eq!(self.buffer.lost(), self.order.lost);
         if let Some(block) = self.buffer.report_block(1) {
