@@ -19,6 +19,8 @@ fn main() -> Result<(), Error> {
     tonic_prost_build::configure()
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
+        // It may carry a key; how it is shown stands in src/lib.rs.
+        .skip_debug([".rtmp2rtsp.v1.StartStreamRequest"])
         .compile_fds(descriptors)?;
     // Canonical proto3 JSON on the same types, for ingest-svc's HTTP calls.
     // Field names as in the protos: what a script reads is named like what it sends.

@@ -1,6 +1,6 @@
 //! All instruments of ingest-svc.
 
-use media::codec::MediaKind;
+use media::{codec::MediaKind, srtp};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -185,6 +185,7 @@ pub(crate) struct Instruments {
     pub(crate) nacked: Counter,
     /// Datagrams of nodes that are no RTCP.
     pub(crate) malformed_rtcp: Counter,
+    rtcp_refused: Family<ReasonLabel, Counter>,
     retransmissions_refused: Family<ReasonLabel, Counter>,
     access_units: Family<KindLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
@@ -258,6 +259,9 @@ impl Instruments {
             r.register("ingest_rtp_retransmissions_refused", help, i.retransmissions_refused);
             let help = "Last RTP packets of access units sent twice on lossy legs";
             r.register("ingest_rtp_repeated", help, i.repeated);
+            let help =
+                "RTCP to legs with a key that was refused: no SRTCP, not authentic, or replayed";
+            r.register("ingest_rtcp_refused", help, i.rtcp_refused);
             let help = "Datagrams from nodes that are no RTCP";
             r.register("ingest_malformed_rtcp", help, i.malformed_rtcp);
         });
@@ -292,6 +296,16 @@ impl Instruments {
     /// A packet that a node asked for is not sent again.
     pub(crate) fn refuse_retransmission(&self, reason: RetransmissionRefused) {
         self.retransmissions_refused.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+    }
+
+    /// A datagram of who claims to be a node is not opened.
+    pub(crate) fn refuse_rtcp(&self, refused: srtp::Refused) {
+        let reason = match refused {
+            srtp::Refused::Malformed => "malformed",
+            srtp::Refused::Unauthentic => "unauthentic",
+            srtp::Refused::CameBefore | srtp::Refused::TooOld => "replayed",
+        };
+        self.rtcp_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Media was not sent on.

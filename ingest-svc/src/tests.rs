@@ -30,6 +30,7 @@ mod odd;
 mod offline;
 mod pull;
 mod rival;
+mod srtp;
 mod takeover;
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many counters a stream has that are added up.
-const PER_STREAM: usize = 16;
+const PER_STREAM: usize = 18;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {
@@ -108,7 +108,7 @@ impl Instruments {
             let help = "RTP packets that came when they had been given up";
             r.register("publish_rtp_too_late", help, i.too_late);
             r.register("publish_nacks", "Generic NACKs sent", i.nacks);
-            let help = "RTP packets refused: wrong source, SSRC or payload type";
+            let help = "RTP packets refused: wrong source, SSRC or payload type, not authentic, or replayed";
             r.register("publish_rtp_refused", help, i.refused);
             let help = "Receive buffer of a leg's RTP socket, as the system counts it";
             let buffer = i.leg_sockets.receive_buffer.clone();
@@ -169,6 +169,8 @@ impl Instruments {
             (&counters.refused_source, refused("source")),
             (&counters.refused_ssrc, refused("ssrc")),
             (&counters.refused_payload_type, refused("payload_type")),
+            (&counters.refused_unauthentic, refused("unauthentic")),
+            (&counters.refused_replayed, refused("replayed")),
             (&counters.packets_asked_for, self.asked_for.clone()),
             (&counters.packets_recovered, self.recovered.clone()),
             (&counters.packets_too_late, self.too_late.clone()),

@@ -139,7 +139,7 @@ impl Carrier {
                 }
                 received = self.sockets.receive_rtcp(&mut buffer) => match received {
                     Ok(length) => {
-                        self.lock().read_rtcp(&buffer[..length]);
+                        self.lock().read_rtcp(&mut buffer[..length]);
                         Ok(())
                     }
                     Err(error) => self.lock().rtcp_error(&error),

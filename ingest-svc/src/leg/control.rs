@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use media::srtp::MasterKey;
 use registry::{Grant, LeaseId, RegistryError};
 use svc_core::error::{ApiError, Kind};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -61,6 +62,8 @@ pub(super) struct Established {
     pub(super) announced: Arc<Announced>,
     pub(super) status: Arc<LegStatus>,
     pub(super) node_id: String,
+    /// What its packets are sealed with.
+    pub(super) key: Option<MasterKey>,
 }
 
 /// Why the task left a leg that was up.
@@ -153,8 +156,11 @@ impl Control {
             })?;
             let announced = self.signals.tracks.borrow_and_update().clone();
             self.told = true;
-            match node::start(&self.config, &grant, &sockets, &announced.tracks).await {
-                Ok(()) => return Ok(self.established(grant, sockets, announced)),
+            // Of this attempt alone: no two senders have one.
+            let key = self.config.hop.srtp.then(|| MasterKey::new(rand::random()));
+            let tracks = &announced.tracks;
+            match node::start(&self.config, &grant, &sockets, tracks, key.as_ref()).await {
+                Ok(()) => return Ok(self.established(grant, sockets, announced, key)),
                 Err(error) if error.port_in_use && rejections < MAX_REJECTIONS => {
                     rejections += 1;
                     self.config.metrics.ports_rejected.inc();
@@ -191,6 +197,7 @@ impl Control {
         grant: Grant,
         sockets: LegSockets,
         announced: Arc<Announced>,
+        key: Option<MasterKey>,
     ) -> Established {
         self.attempts = 0;
         let status = Arc::new(LegStatus::default());
@@ -207,7 +214,7 @@ impl Control {
             let leg = LegFacts { rtp_address, lease: grant.lease, status: status.clone() };
             facts.legs.insert(id, leg);
         });
-        Established { sockets: Arc::new(sockets), announced, status, node_id }
+        Established { sockets: Arc::new(sockets), announced, status, node_id, key }
     }
 
     /// After a failure with which a lease is of no more use.
@@ -264,7 +271,7 @@ impl Control {
                         break Left::TracksChanged;
                     }
                     announced = anew;
-                    telling.begin(tell(config, grant, &up.sockets, announced.clone()));
+                    telling.begin(tell(config, grant, &up, announced.clone()));
                 }
                 told = telling.done() => carrier.learn(told),
             }
@@ -381,12 +388,13 @@ impl<'a> Telling<'a> {
 async fn tell(
     config: &LegConfig,
     grant: &Grant,
-    sockets: &LegSockets,
+    up: &Established,
     announced: Arc<Announced>,
 ) -> Arc<Announced> {
     info!("a track has come late, the node is told");
     let mut pauses = Pauses::default();
-    while let Err(error) = node::start(config, grant, sockets, &announced.tracks).await {
+    let (sockets, key) = (&up.sockets, up.key.as_ref());
+    while let Err(error) = node::start(config, grant, sockets, &announced.tracks, key).await {
         config.metrics.leg_failures.inc();
         config.set_problem(&error.to_string());
         warn!(%error, "a node cannot be told of a track that has come late");

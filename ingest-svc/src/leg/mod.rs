@@ -11,6 +11,7 @@ mod history;
 mod node;
 mod pacer;
 mod reports;
+mod seal;
 mod socket;
 
 use std::sync::{

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use media::sdp::{SessionDescription, TrackDescription};
+use media::{
+    sdp::{SessionDescription, TrackDescription},
+    srtp::MasterKey,
+};
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use registry::Grant;
 use svc_core::{
@@ -32,16 +35,18 @@ pub(super) struct NodeError {
     pub(super) port_in_use: bool,
 }
 
-/// Tells the node of a lease what comes from `sockets`; it has bound its port when it answers.
+/// Tells the node of a lease what comes from `sockets`, and by which key; it has bound its port when it answers.
 pub(super) async fn start(
     config: &LegConfig,
     grant: &Grant,
     sockets: &LegSockets,
     tracks: &[Track],
+    key: Option<&MasterKey>,
 ) -> Result<(), NodeError> {
     let description = SessionDescription {
         name: config.key.as_str().to_owned(),
         source_address: sockets.local_ip().ok(),
+        crypto: key.cloned(),
         tracks: tracks.iter().map(|track| describe(config, track)).collect(),
     };
     let request = v1::StartStreamRequest {

@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use media::rtp::SegmentRun;
 use quinn_udp::{Transmit, UdpSocketState};
 use socket2::SockRef;
 use svc_core::{config::HopConfig, sockets::set_dscp};
 use tokio::net::UdpSocket;
 use tracing::warn;
+
+use super::seal::Segments;
 
 /// Errors of a send with segmentation offload where an interface refuses it; quinn-udp turns it off then, but the packets of that
 /// send are to be sent again (quinn-rs/quinn#2399).
@@ -89,13 +89,13 @@ impl LegSockets {
     }
 
     /// Sends a run, in one piece if it can be; `refused` counts ICMP port unreachable on the way.
-    pub(crate) fn send(&self, run: &SegmentRun, refused: &mut u32) -> Sent {
-        let fits = usize::from(run.packets) <= self.max_segments();
-        if fits {
-            match self.send_once(&run.data, run.segment_size, refused) {
+    pub(crate) fn send(&self, run: Segments<'_>, refused: &mut u32) -> Sent {
+        let packets = run.data.len().div_ceil(run.segment_size.max(1).into());
+        if packets <= self.max_segments() {
+            match self.send_once(run.data, run.segment_size, refused) {
                 Ok(()) => return Sent::All,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Blocked,
-                Err(error) if run.packets > 1 && is_offload_refused(&error) => {
+                Err(error) if packets > 1 && is_offload_refused(&error) => {
                     self.is_single.store(self.is_marked, Relaxed);
                 }
                 Err(error) => return Sent::Failed(error.kind()),
@@ -104,7 +104,7 @@ impl LegSockets {
         self.send_one_by_one(run, refused)
     }
 
-    fn send_one_by_one(&self, run: &SegmentRun, refused: &mut u32) -> Sent {
+    fn send_one_by_one(&self, run: Segments<'_>, refused: &mut u32) -> Sent {
         let mut result = Sent::All;
         for (at, packet) in run.data.chunks(run.segment_size.max(1).into()).enumerate() {
             match self.send_once(packet, run.segment_size, refused) {
@@ -147,7 +147,7 @@ impl LegSockets {
     }
 
     /// Sends an RTCP compound; whatever the system says: the next one is due soon.
-    pub(crate) fn send_rtcp(&self, compound: &Bytes) -> io::Result<()> {
+    pub(crate) fn send_rtcp(&self, compound: &[u8]) -> io::Result<()> {
         match self.rtcp.try_send(compound) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 self.rtcp.try_send(compound).and(Err(error))
@@ -190,6 +190,7 @@ fn is_offload_refused(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use media::{codec::MediaKind, rtp::PacketBatch};
 
     use super::{super::pacer::Pacer, *};
@@ -210,7 +211,7 @@ mod tests {
         pacer.push(MediaKind::Video, packets, sockets.max_segments()).unwrap();
         loop {
             while let Some(run) = pacer.poll(std::time::Instant::now()) {
-                match sockets.send(&run.run, &mut 0) {
+                match sockets.send((&run.run).into(), &mut 0) {
                     Sent::All => {}
                     Sent::Blocked => {
                         pacer.put_back(run);
@@ -228,9 +229,8 @@ mod tests {
     async fn a_keyframe_of_2_mb_arrives_whole_in_a_receive_buffer_of_default_size() {
         let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         // As a node asks for; more is not permitted by default.
-        socket2::SockRef::from(&receiver).set_recv_buffer_size(212_992).unwrap();
-        let sockets =
-            connect(receiver.local_addr().unwrap(), &HopConfig::default()).await;
+        SockRef::from(&receiver).set_recv_buffer_size(212_992).unwrap();
+        let sockets = connect(receiver.local_addr().unwrap(), &HopConfig::default()).await;
         let packets = keyframe(2 << 20);
         let expected: Vec<Bytes> = packets.packets().collect();
         let count = expected.len();
@@ -261,7 +261,7 @@ mod tests {
         let run = keyframe(100).runs(1).next().unwrap();
         let mut refused = 0;
         for _ in 0..10 {
-            assert_eq!(sockets.send(&run, &mut refused), Sent::All);
+            assert_eq!(sockets.send((&run).into(), &mut refused), Sent::All);
         }
         assert!(refused > 0);
     }
@@ -277,7 +277,7 @@ mod tests {
             assert_eq!(buffer, 100_000);
             let packets = keyframe(30_000);
             for run in packets.runs(sockets.max_segments()) {
-                assert_eq!(sockets.send(&run, &mut 0), Sent::All);
+                assert_eq!(sockets.send((&run).into(), &mut 0), Sent::All);
             }
             let mut buffer = [0; 2048];
             for packet in packets.packets() {

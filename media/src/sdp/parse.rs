@@ -208,7 +208,8 @@ impl Section<'_> {
             }
         }
         let problem = first_error.map(|error| error.to_string());
-        Err(self.problem(problem.unwrap_or_else(|| format!("{} without a=crypto", self.media.proto))))
+        Err(self
+            .problem(problem.unwrap_or_else(|| format!("{} without a=crypto", self.media.proto))))
     }
 
     /// Whether `a=rtcp-fb:<payload type or *> nack` is there (RFC 4585, 4.2); with a parameter, as in `nack pli`, it is something else.

@@ -151,9 +151,8 @@ fn a_secure_profile_takes_one_key_and_what_is_wrong_is_told_without_it() {
     let section = |profile: &str, lines: &str| {
         format!("m=video 5004 {profile} 96\r\na=rtpmap:96 H264/90000\r\n{lines}")
     };
-    let read = |sections: &[String]| {
-        SessionDescription::parse(&format!("v=0\r\n{}", sections.concat()))
-    };
+    let read =
+        |sections: &[String]| SessionDescription::parse(&format!("v=0\r\n{}", sections.concat()));
     let gcm = format!("a=crypto:1 AEAD_AES_128_GCM {key}\r\n");
     let cm = format!("a=crypto:2 AES_CM_128_HMAC_SHA1_80 {key}\r\n");
     let has_key = |read: Result<SessionDescription, SdpError>| read.unwrap().crypto.is_some();
@@ -162,7 +161,10 @@ fn a_secure_profile_takes_one_key_and_what_is_wrong_is_told_without_it() {
     assert!(!has_key(read(&[section("RTP/AVP", &gcm)])), "it is plain");
     let other = gcm.replace("Wlpa", "AAAA");
     let audio = |profile: &str, lines: &str| {
-        section(profile, lines).replace("video", "audio").replace("96 H264/90000", "97 PCMU/8000").replace(" 96", " 97")
+        section(profile, lines)
+            .replace("video", "audio")
+            .replace("96 H264/90000", "97 PCMU/8000")
+            .replace(" 96", " 97")
     };
     for (sections, problem) in [
         ([section("RTP/SAVP", ""), String::new()], "without a=crypto"),
@@ -297,8 +299,8 @@ fn what_cannot_be_carried_is_refused_in_one_sentence() {
         "media section 0: codec \"application\" is not carried"
     );
     assert_eq!(
-        refusal("video 0 RTP/SAVP 96", &[h264]),
-        "media section 0: transport \"RTP/SAVP\", RTP/AVP and RTP/AVPF are carried"
+        refusal("video 0 UDP/TLS/RTP/SAVPF 96", &[h264]),
+        "media section 0: transport \"UDP/TLS/RTP/SAVPF\", RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF are carried"
     );
     assert_eq!(
         refusal("video 0 RTP/AVP 128", &[]),

@@ -156,10 +156,7 @@ mod tests {
     fn a_key_is_read_as_it_was_written_and_shown_by_nothing() {
         let key = MasterKey::new(std::array::from_fn(|n| n as u8));
         let attribute = key.to_attribute();
-        assert_eq!(
-            attribute,
-            "1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw=="
-        );
+        assert_eq!(attribute, "1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==");
         assert_eq!(MasterKey::from_attribute(&attribute), Ok(key.clone()));
         let bare = attribute.trim_end_matches('=');
         assert_eq!(MasterKey::from_attribute(bare), Ok(key.clone()));

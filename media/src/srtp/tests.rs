@@ -184,7 +184,9 @@ fn what_is_not_of_the_other_end_is_refused() {
         changed[at] ^= 0x20;
         assert!(b.open_rtcp(&mut changed).is_err(), "byte {at}");
     }
-    assert!(b.open_rtp(&mut sealed_by_a.clone()).is_ok() && b.open_rtcp(&mut compound.to_vec()).is_ok());
+    assert!(
+        b.open_rtp(&mut sealed_by_a.clone()).is_ok() && b.open_rtcp(&mut compound.to_vec()).is_ok()
+    );
     // No nonce is used by both ends.
     assert_eq!(b.seal_rtp(&packet(7, 2), &mut vec![]), Err(SealError::ForeignSsrc(7)));
     assert_eq!(b.seal_rtcp(&crate::rtcp::bye(&[7], "x")), Err(SealError::ForeignSsrc(7)));

@@ -24,12 +24,14 @@ use media::{
     rtcp::SenderReport,
     rtp::{Header, Ordered, ReceivedPacket, is_rtcp},
     sdp::SessionDescription,
+    srtp::Refused,
 };
 
 use self::input::Input;
 use super::{
     Counters,
     demux::{Accepted, Demux},
+    guard::Guard,
     output::{StreamOutput, nanos},
 };
 use crate::ring::RingUnit;
@@ -94,6 +96,8 @@ pub(crate) struct Changes {
 pub(crate) struct Intake {
     config: IntakeConfig,
     demux: Demux,
+    /// Of a leg with a key.
+    guard: Option<Guard>,
     /// The last packet that was accepted, and its track.
     recent: Option<(Recent, usize)>,
     inputs: Vec<Input>,
@@ -131,6 +135,7 @@ impl Intake {
         Self {
             config,
             demux: Demux::new(description, config.silence),
+            guard: Guard::next(None, description.crypto.as_ref()),
             recent: None,
             inputs,
             output,
@@ -154,6 +159,7 @@ impl Intake {
         self.hold();
         self.changes.description |= self.output.adopt(description, random);
         self.demux = Demux::new(description, self.config.silence);
+        self.guard = Guard::next(self.guard.take(), description.crypto.as_ref());
         self.recent = None;
         self.inputs = Input::of(&self.config, &self.output, description, 0);
         self.shift = None;
@@ -175,6 +181,7 @@ impl Intake {
         }
         self.changes.description |= self.output.adopt(description, random);
         self.demux.extend(description);
+        self.guard = Guard::next(self.guard.take(), description.crypto.as_ref());
         self.recent = None;
         for (input, track) in self.inputs.iter_mut().zip(&description.tracks) {
             input.nack = track.nack;
@@ -203,6 +210,30 @@ impl Intake {
     /// The SSRC of a track on the leg, once known.
     pub(crate) fn ssrc(&self, track: usize) -> Option<u32> {
         self.demux.ssrc(track)
+    }
+
+    /// Takes a datagram that came on the RTP port, and was not changed by anyone on its way if the leg has a key; it is opened in its place.
+    pub(crate) fn receive_rtp(&mut self, source: SocketAddr, datagram: &mut [u8], now: Now) {
+        let Some(guard) = &mut self.guard else { return self.handle_rtp(source, datagram, now) };
+        if is_rtcp(datagram) {
+            return self.receive_rtcp(source, datagram, now);
+        }
+        match guard.open_rtp(datagram) {
+            Ok(packet) => self.handle_rtp(source, packet, now),
+            // It is sent again where it was asked for.
+            Err(Refused::CameBefore) => self.handle_repeat(datagram, now.instant),
+            Err(refused) => self.counters.refuse_sealed(refused),
+        }
+    }
+
+    /// What came before needs no opening to be told.
+    fn handle_repeat(&mut self, packet: &[u8], at: Instant) {
+        let Ok(header) = Header::parse(packet) else { return };
+        let track = (0..self.inputs.len()).find(|&track| self.ssrc(track) == Some(header.ssrc));
+        if let Some(track) = track {
+            self.inputs[track].reorder.repeated(header.sequence_number, at);
+            self.count(track);
+        }
     }
 
     /// Takes a datagram that came on the RTP port.

@@ -1,6 +1,7 @@
 //! The receiving end of a stream's leg: RTP and RTCP in, access units for the ring out.
 
 mod demux;
+mod guard;
 mod intake;
 mod output;
 mod ports;
@@ -38,6 +39,10 @@ pub(crate) struct Counters {
     pub(crate) refused_ssrc: AtomicU32,
     /// Refused for their payload type.
     pub(crate) refused_payload_type: AtomicU32,
+    /// Refused since they are not of who has the leg's key, or were changed.
+    pub(crate) refused_unauthentic: AtomicU32,
+    /// Refused since they are old ones of a leg with a key.
+    pub(crate) refused_replayed: AtomicU32,
     /// Came twice or too late.
     pub(crate) packets_discarded: AtomicU32,
     /// Asked for, each as often as it was.
@@ -87,8 +92,13 @@ impl Counters {
 
     /// Refused for any reason.
     pub(crate) fn refused(&self) -> u32 {
-        [&self.refused_source, &self.refused_ssrc, &self.refused_payload_type]
-            .iter()
-            .fold(0, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)))
+        let by_reason = [
+            &self.refused_source,
+            &self.refused_ssrc,
+            &self.refused_payload_type,
+            &self.refused_unauthentic,
+            &self.refused_replayed,
+        ];
+        by_reason.iter().fold(0, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)))
     }
 }

@@ -176,7 +176,9 @@ mod tests {
         let watched = sockets.watch(&socket);
         let inode = watched.inode.unwrap();
         let line = |drops| {
-            format!("  17: 0100007F:138C 00000000:0000 07 0:0 00:0 0     0        0 {inode} 2 bef5 {drops}  ")
+            format!(
+                "  17: 0100007F:138C 00000000:0000 07 0:0 00:0 0     0        0 {inode} 2 bef5 {drops}  "
+            )
         };
         assert_eq!(sockets.count(&[line(7)]), 7);
         assert_eq!(sockets.count(&[line(9)]), 9);

@@ -20,6 +20,7 @@ use tracing::Span;
 
 use super::{
     Counters, LegState, PortPair,
+    guard::report_ssrc,
     intake::{Intake, IntakeConfig, Now},
     output::StreamOutput,
 };
@@ -185,7 +186,7 @@ impl Leg {
             reorder_window: settings.reorder_window,
             silence: settings.silence,
             max_access_unit_bytes: settings.max_access_unit_bytes,
-            report_ssrc: random(),
+            report_ssrc: report_ssrc(&spec.description, &mut random),
         };
         let intake = Intake::new(config, &spec.description, output, self.counters.clone());
         // Not the call's span, which ends with the call.
@@ -295,14 +296,15 @@ impl Task {
         let now = now();
         for _ in 0..RECEIVE_BUDGET {
             let intake = &mut self.intake;
-            if ports.read_rtcp(|from, bytes| intake.handle_rtcp(from, bytes, now)).is_err() {
+            if ports.read_rtcp(|from, bytes| intake.receive_rtcp(from, bytes, now)).is_err() {
                 break;
             }
         }
         for _ in 0..RECEIVE_BUDGET {
             let intake = &mut self.intake;
             // An error, or nothing more: whoever waits for the socket finds out which.
-            if !ports.read_rtp(|from, bytes| intake.handle_rtp(from, bytes, now)).unwrap_or(false) {
+            let read = ports.read_rtp(|from, bytes| intake.receive_rtp(from, bytes, now));
+            if !read.unwrap_or(false) {
                 break;
             }
         }

@@ -90,7 +90,7 @@ impl PortPair {
     }
 
     /// Reads RTP that has come, one system call's worth. Whether there may be more.
-    pub(crate) fn read_rtp(&self, mut take: impl FnMut(SocketAddr, &[u8])) -> io::Result<bool> {
+    pub(crate) fn read_rtp(&self, mut take: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<bool> {
         BUFFERS.with_borrow_mut(|buffers| {
             let mut meta = [RecvMeta::default(); BATCH];
             let mut received = 0;
@@ -103,9 +103,10 @@ impl PortPair {
                 // what comes from now on is told of anew.
                 if received < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
-            for (meta, buffer) in meta.iter().zip(buffers.chunks_exact(BUFFER_BYTES)).take(received)
-            {
-                for datagram in buffer[..meta.len.min(BUFFER_BYTES)].chunks(meta.stride.max(1)) {
+            let filled = meta.iter().zip(buffers.chunks_exact_mut(BUFFER_BYTES)).take(received);
+            for (meta, buffer) in filled {
+                let bytes = &mut buffer[..meta.len.min(BUFFER_BYTES)];
+                for datagram in bytes.chunks_mut(meta.stride.max(1)) {
                     take(meta.addr, datagram);
                 }
             }
@@ -117,10 +118,10 @@ impl PortPair {
     }
 
     /// Reads one RTCP datagram that has come.
-    pub(crate) fn read_rtcp(&self, mut take: impl FnMut(SocketAddr, &[u8])) -> io::Result<()> {
+    pub(crate) fn read_rtcp(&self, take: impl FnOnce(SocketAddr, &mut [u8])) -> io::Result<()> {
         let mut buffer = [0; RTCP_BYTES];
         let (length, source) = self.rtcp.try_recv_from(&mut buffer)?;
-        take(source, &buffer[..length]);
+        take(source, &mut buffer[..length]);
         Ok(())
     }
 

@@ -59,6 +59,14 @@ const TAIL: &str = "
 
 - `publish.rtp_port_max` is above `publish.rtp_port_min`: the range holds one pair of ports at least.
 - `rtsp.rtp_port` and the port above it are outside that range, unless `rtsp.udp` is false.
+- `rtp.max_packet_size` is 1456 at the most where `hop.srtp` is true.
+
+## The size of packets
+
+`rtp.max_packet_size` is what an RTP packet of the hop has, its header of 12 bytes included. On the wire come 8 bytes of UDP and 20 of IPv4 or 40 of IPv6,
+and with `hop.srtp` 16 of the tag: by default 1200 + 16 + 8 + 40 = 1264, which passes any path of IPv6 (1,280), and tunnels in which 236 of Ethernet's 1,500
+bytes are taken. For an MTU of M the largest is M - 28 over IPv4 and M - 48 over IPv6, and with `hop.srtp` 16 less: 1456 is for 1,500 and IPv4. Larger packets
+cost less CPU; one that is larger than the path's MTU is not delivered or sent in fragments, each of which can be lost.
 
 ## Traces
 

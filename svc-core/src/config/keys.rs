@@ -201,6 +201,11 @@ pub const KEYS: &[Key] = &[
         "Ingest keeps the last second of what it sent, and sends again what a node asks for; false: nothing is kept or asked for"
     ),
     key!(
+        hop.srtp,
+        Rule::Switch,
+        "RTP and RTCP of the hop are encrypted and authenticated (SRTP, AES-128-GCM), by a key of each leg that ingest makes and tells the node by StartStream"
+    ),
+    key!(
         hop.dscp,
         Rule::Count(0..=63),
         "How routers are to treat RTP and RTCP of the hop (RFC 4594): 34 is AF41, interactive video; 46 is EF. 0: as anything else"

@@ -6,6 +6,9 @@ use clap::{Arg, ArgMatches};
 
 use super::{Config, KEYS, Key, SECTIONS};
 
+/// The largest RTP packet that SRTP carries over Ethernet by IPv4: 1,500 bytes less 20 of IP, 8 of UDP and 16 of the tag.
+const MAX_SRTP_PACKET: usize = 1456;
+
 /// The file's flag.
 const FILE_FLAG: &str = "config";
 /// The file's environment variable.
@@ -227,7 +230,7 @@ impl Loading {
 
     /// What no key can know alone.
     fn check_together(&self) -> Result<(), ConfigError> {
-        let Config { publish, rtsp, .. } = &self.config;
+        let Config { publish, rtsp, rtp, hop, .. } = &self.config;
         let (min, max) = (publish.rtp_port_min, publish.rtp_port_max);
         let invalid = |key: &str, value: String, allowed: String| {
             let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
@@ -242,6 +245,11 @@ impl Loading {
         if rtsp.udp && pair != 0 && pair <= max && pair + 1 >= min {
             let allowed = format!("a pair outside {min} to {max}, the publish.rtp_port range");
             return invalid("rtsp.rtp_port", pair.to_string(), allowed);
+        }
+        let packet = rtp.max_packet_size;
+        if hop.srtp && packet > MAX_SRTP_PACKET {
+            let allowed = format!("up to {MAX_SRTP_PACKET} where hop.srtp is true");
+            return invalid("rtp.max_packet_size", packet.to_string(), allowed);
         }
         Ok(())
     }

@@ -124,6 +124,8 @@ pub struct RtpConfig {
 pub struct HopConfig {
     /// Ingest offers nodes to send again what they miss. true
     pub nack: bool,
+    /// Ingest sends SRTP. false
+    pub srtp: bool,
     /// The DSCP of RTP and RTCP, 0 to 63. 0
     pub dscp: u16,
     /// What the RTP socket of a leg is to hold on the node, in bytes; 0: the system's default. 1 MiB
@@ -300,7 +302,7 @@ impl Default for RtpConfig {
 
 impl Default for HopConfig {
     fn default() -> Self {
-        Self { nack: true, dscp: 0, receive_buffer: 1 << 20, send_buffer: 0 }
+        Self { nack: true, srtp: false, dscp: 0, receive_buffer: 1 << 20, send_buffer: 0 }
     }
 }
 

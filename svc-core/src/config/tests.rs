@@ -91,6 +91,9 @@ fn every_kind_of_impossible_value_is_refused() {
         ("rtp-pacing-burst", "0"),
         ("rtp-reorder-window", "2s"),
         ("rtp-bind-address", "0.0.0.0:1"),
+        ("hop-dscp", "64"),
+        ("hop-srtp", "aes"),
+        ("hop-receive-buffer", "2GiB"),
         ("publish-rtp-port-min", "5005"),
         ("publish-rtp-port-min", "0"),
         ("publish-rtp-port-max", "65536"),
@@ -125,6 +128,15 @@ fn the_port_range_holds_a_pair_and_leaves_the_readers_pair_out() {
     assert!(text.starts_with("default: rtsp.rtp_port = \"8000\""), "{text}");
     let udp_off = [("publish-rtp-port-max", "8000"), ("rtsp-udp", "false")];
     load_from("", &[], &udp_off).unwrap();
+}
+
+#[test]
+fn packets_leave_room_for_the_tag_of_srtp() {
+    let packet = |size| [("hop-srtp", "true"), ("rtp-max-packet-size", size)];
+    let text = refusal("", &[], &packet("1457"));
+    assert!(text.contains("rtp.max_packet_size = \"1457\"") && text.contains("1456"), "{text}");
+    load_from("", &[], &packet("1456")).unwrap();
+    load_from("", &[], &[("rtp-max-packet-size", "1460")]).unwrap();
 }
 
 #[test]

@@ -80,7 +80,13 @@ impl Source {
     fn description(&self) -> SessionDescription {
         let tracks = self.tracks.iter().zip([96, 97]).map(|(track, payload_type)| {
             let (config, ssrc) = (track.config.clone(), Some(track.ssrc));
-            TrackDescription { config, payload_type, ssrc, cname: Some("source".into()), nack: false }
+            TrackDescription {
+                config,
+                payload_type,
+                ssrc,
+                cname: Some("source".into()),
+                nack: false,
+            }
         });
         let tracks = tracks.collect();
         SessionDescription { name: "wrap".into(), source_address: None, crypto: None, tracks }

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use media::{codec::MediaKind, rtcp, rtcp::RtcpPacket};
+use media::{
+    codec::MediaKind,
+    rtcp::{self, RtcpPacket},
+    srtp::Session,
+};
 use svc_core::clock::wall_clock;
 use tracing::{Span, debug, info_span, trace, warn};
 
@@ -19,6 +23,7 @@ use crate::{
         history::History,
         pacer::{PacedRun, Pacer},
         reports::Reports,
+        seal::{MAX_SEALED_SEGMENTS, with_sealed},
         socket::{LegSockets, Sent},
     },
     metrics::Drop as Dropped,
@@ -60,6 +65,8 @@ pub(super) struct Carried {
     /// Of a track that the node does not know of yet.
     early: VecDeque<Arc<Unit>>,
     pub(super) pacer: Pacer,
+    /// What its packets are sealed by, and the node's opened.
+    srtp: Option<Session>,
     /// What can be sent again, where that is offered.
     history: Option<History>,
     reports: Reports,
@@ -91,6 +98,7 @@ impl Carried {
             node_id: up.node_id.clone(),
             early: VecDeque::new(),
             pacer: Pacer::new(config.rtp.pacing_burst),
+            srtp: up.key.as_ref().map(Session::new),
             history: config.hop.nack.then(History::default),
             reports: Reports::new(config.cname.clone()),
             reported: false,
@@ -146,7 +154,9 @@ impl Carried {
         if self.behind && !starts_gop {
             return false;
         }
-        let pushed = self.pacer.push(unit.kind, &unit.packets, self.sockets.max_segments());
+        let most = if self.srtp.is_some() { MAX_SEALED_SEGMENTS } else { usize::MAX };
+        let max_segments = self.sockets.max_segments().min(most);
+        let pushed = self.pacer.push(unit.kind, &unit.packets, max_segments);
         self.behind = pushed.is_err();
         if !self.behind && self.history.as_ref().is_some_and(History::is_lossy) {
             self.pacer.repeat_last();
@@ -193,7 +203,9 @@ impl Carried {
 
     fn send(&mut self, run: PacedRun) -> Result<(), Broken> {
         let mut refused = 0;
-        let sent = self.sockets.send(&run.run, &mut refused);
+        let sockets = &self.sockets;
+        let sent = with_sealed(self.srtp.as_mut(), &run.run, |run| sockets.send(run, &mut refused));
+        let sent = sent.unwrap_or(Sent::Failed(io::ErrorKind::InvalidData));
         self.note_refused(refused)?;
         let metrics = &self.config.metrics;
         match sent {
@@ -237,7 +249,7 @@ impl Carried {
         let compounds: Vec<_> =
             self.reports.sender_reports(&self.announced.tracks, origin, wall_clock()).collect();
         for compound in compounds {
-            if let Err(error) = self.sockets.send_rtcp(&compound) {
+            if let Err(error) = self.send_rtcp(&compound) {
                 self.rtcp_error(&error)?;
             }
         }
@@ -245,8 +257,24 @@ impl Carried {
         Ok(())
     }
 
+    fn send_rtcp(&mut self, compound: &[u8]) -> io::Result<()> {
+        match &mut self.srtp {
+            None => self.sockets.send_rtcp(compound),
+            Some(session) => {
+                let sealed = session.seal_rtcp(compound).map_err(io::Error::other)?;
+                self.sockets.send_rtcp(&sealed)
+            }
+        }
+    }
+
     /// Takes an RTCP compound of the node.
-    pub(super) fn read_rtcp(&mut self, compound: &[u8]) {
+    pub(super) fn read_rtcp(&mut self, mut compound: &mut [u8]) {
+        if let Some(session) = &mut self.srtp {
+            compound = match session.open_rtcp(compound) {
+                Ok(opened) => opened,
+                Err(refused) => return self.config.metrics.refuse_rtcp(refused),
+            };
+        }
         let Ok(packets) = rtcp::parse_compound(compound) else {
             self.config.metrics.malformed_rtcp.inc();
             return;
@@ -322,8 +350,9 @@ impl Carried {
         if self.refused >= MAX_REFUSED { Err(Broken::Refused) } else { Ok(()) }
     }
 
-    pub(super) fn say_bye(&self) {
-        let _ = self.sockets.send_rtcp(&self.reports.bye(&self.announced.tracks));
+    pub(super) fn say_bye(&mut self) {
+        let bye = self.reports.bye(&self.announced.tracks);
+        let _ = self.send_rtcp(&bye);
     }
 }
 

@@ -144,7 +144,8 @@ fn what_ffmpeg_and_gstreamer_write_of_pictures_is_read() {
 /// The lines of a track in DESCRIBE's answer that tell its codec.
 fn written(config: CodecConfig) -> Vec<String> {
     let tracks = vec![track(config, 96)];
-    let description = SessionDescription { name: "x".into(), source_address: None, crypto: None, tracks };
+    let description =
+        SessionDescription { name: "x".into(), source_address: None, crypto: None, tracks };
     let sdp = description.to_reader_sdp([192, 0, 2, 1].into(), 1, 1);
     let codec = |line: &&str| line.starts_with("a=rtpmap") || line.starts_with("a=fmtp");
     sdp.lines().filter(codec).map(str::to_owned).collect()

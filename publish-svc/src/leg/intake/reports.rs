@@ -12,6 +12,15 @@ use super::{EARLY_REPORTS, Intake, MAX_BYES, Now, REPORT_INTERVAL};
 use crate::leg::Counters;
 
 impl Intake {
+    /// Takes a datagram that came on the RTCP port; if the leg has a key it is opened in its place.
+    pub(crate) fn receive_rtcp(&mut self, source: SocketAddr, datagram: &mut [u8], now: Now) {
+        let Some(guard) = &mut self.guard else { return self.handle_rtcp(source, datagram, now) };
+        match guard.open_rtcp(datagram) {
+            Ok(compound) => self.handle_rtcp(source, compound, now),
+            Err(refused) => self.counters.refuse_sealed(refused),
+        }
+    }
+
     /// Takes a datagram that came on the RTCP port.
     pub(crate) fn handle_rtcp(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
         let Ok(packets) = rtcp::parse_compound(datagram) else {
@@ -69,6 +78,9 @@ impl Intake {
     pub(crate) fn take_rtcp(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
         let mut rtcp = self.take_nacks(now, cname);
         rtcp.append(&mut self.take_reports(now, cname));
+        if let Some(guard) = &mut self.guard {
+            guard.seal(&mut rtcp);
+        }
         rtcp
     }
 

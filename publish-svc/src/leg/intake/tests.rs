@@ -15,6 +15,7 @@ mod days;
 mod legs;
 mod nack;
 mod schedule;
+mod srtp;
 
 const SILENCE: u32 = 5000;
 const WINDOW: u32 = 20;
