@@ -14,13 +14,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::rtcp::MAX_NACKED;
-
 /// How often a packet is asked for. Where two of a hundred packets are lost, so is each 25th answer or its request: after five all are, once in
 /// ten million.
 const MAX_ASKS: u8 = 5;
-/// A longer gap is a cut and no loss: nothing of it is asked for. What can be asked for at once.
-const MAX_GAP: i64 = MAX_NACKED as i64;
+/// A longer gap is a cut and no loss: nothing of it is asked for. A receiver that is stalled for 20 ms in the middle of a keyframe of 2 MB misses less.
+const MAX_GAP: i64 = 1024;
 /// The longest that a packet is waited for that can be asked for: half of what the sender keeps.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// A round trip that is not measured yet.
@@ -191,15 +189,15 @@ impl Missing {
         self.entries.iter().filter_map(|entry| self.asks_at(entry)).min()
     }
 
-    /// The sequence numbers to be asked for now, in order; they count as asked for.
-    pub(super) fn due(&mut self, now: Instant) -> SmallVec<[u16; 16]> {
+    /// The sequence numbers to be asked for now, in order, as many as fit; they count as asked for.
+    pub(super) fn due(&mut self, now: Instant, most: usize) -> SmallVec<[u16; 16]> {
         let mut due = SmallVec::new();
         if !self.asks || self.entries.is_empty() {
             return due;
         }
         for index in 0..self.entries.len() {
             let entry = self.entries[index];
-            if due.len() < MAX_NACKED && self.asks_at(&entry).is_some_and(|at| at <= now) {
+            if due.len() < most && self.asks_at(&entry).is_some_and(|at| at <= now) {
                 due.push(entry.sequence as u16);
                 let first = entry.asked_at.map_or(now, |(first, _)| first);
                 let asks = entry.asks + 1;

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{Header, missing::Missing};
-use crate::{ClockRate, rtcp::ReportBlock};
+use crate::{
+    ClockRate,
+    rtcp::{MAX_NACKED, ReportBlock},
+};
 
 /// RFC 3550, A.1: a jump further ahead than this is a restart or a stray.
 const MAX_DROPOUT: i64 = 3000;
@@ -136,7 +139,7 @@ impl ReorderBuffer {
         self.missing.set_asking(asks);
     }
 
-    /// The sequence numbers that the sender is to be asked for now, in order; empty where nothing can be asked for.
+    /// The sequence numbers that the sender is to be asked for now, in order, as many as one NACK holds: to be called until there are none. Empty where nothing can be asked for.
     pub fn requests(&mut self, now: Instant) -> SmallVec<[u16; 16]> {
         let mut requests = SmallVec::new();
         if let (Some(start), Some(next)) = (&mut self.start, self.next)
@@ -145,7 +148,7 @@ impl ReorderBuffer {
         {
             requests.extend((next - START_REQUESTS..next).map(|before| before as u16));
         }
-        requests.extend(self.missing.due(now));
+        requests.extend(self.missing.due(now, MAX_NACKED - requests.len()));
         requests
     }
 

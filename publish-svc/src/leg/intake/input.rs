@@ -14,8 +14,8 @@ use crate::leg::{
     output::{StreamOutput, TrackOutput},
 };
 
-/// Packets that one track's reorder buffer holds at the most: 100 ms, in which a packet is asked for several times, of 100 Mbit/s.
-const REORDER_PACKETS: usize = 1024;
+/// Packets that one track's reorder buffer holds at the most: 200 ms, in which a packet is asked for several times, of 100 Mbit/s; more than a keyframe of 2 MB.
+const REORDER_PACKETS: usize = 2048;
 
 /// See the module.
 pub(super) struct Input {

@@ -91,8 +91,11 @@ impl Intake {
             let to = self.demux.sender_of(track).zip(self.demux.ssrc(track));
             input.reorder.set_asking(to.is_some());
             let Some((to, ssrc)) = to else { continue };
-            let missing = input.reorder.requests(now);
-            if !missing.is_empty() {
+            loop {
+                let missing = input.reorder.requests(now);
+                if missing.is_empty() {
+                    break;
+                }
                 nacks.push((to, rtcp::nack(self.config.report_ssrc, ssrc, &missing, cname)));
             }
         }
