@@ -1,6 +1,9 @@
 //! The hop over a network that loses, delays and reorders: nothing is missing at the readers, and nearly nothing is late.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use e2e::{
     clients::{Running, Transport, ffmpeg},
@@ -19,6 +22,41 @@ const BAD: Network = Network { loss_per_mille: 20, delay: Duration::from_millis(
 const GOOD: Network = Network { loss_per_mille: 0, delay: Duration::ZERO };
 /// What a packet that was lost may take longer, the network's delay included.
 const P99: Duration = Duration::from_millis(60);
+
+/// How late a timer of a quiet machine is at the most.
+const QUIET: Duration = Duration::from_millis(3);
+/// Processes that a packet that is sent again waits for: node, relay, ingest, relay, node, reader.
+const TURNS: u32 = 6;
+
+/// How long processes wait for their turn on this machine, 99 % of the time; on a quiet one nothing.
+struct Stalls(Arc<Mutex<Vec<Duration>>>, JoinHandle<()>);
+
+impl Stalls {
+    fn watch() -> Self {
+        let stalls = Arc::<Mutex<Vec<Duration>>>::default();
+        let seen = stalls.clone();
+        let watching = tokio::spawn(async move {
+            loop {
+                let begin = Instant::now();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                seen.lock().unwrap().push(begin.elapsed().saturating_sub(QUIET));
+            }
+        });
+        Self(stalls, watching)
+    }
+
+    fn p99(&self) -> Duration {
+        let mut stalls = self.0.lock().unwrap().clone();
+        stalls.sort_unstable();
+        stalls[stalls.len() * 99 / 100]
+    }
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
 
 /// An ingest and a node, between them a relay for each of the node's first two ports.
 struct Hop {
@@ -113,6 +151,7 @@ async fn nothing_is_missing_and_little_is_late(ingest: Setup) {
     let clip = clip("main");
     let (published, units) = (frames::of_clip(&clip).await, Units::of_clip(&clip));
     let hop = Hop::start(ingest, Setup::publish()).await;
+    let stalls = Stalls::watch();
     let publisher = hop.publish(&clip).await;
     let read = Reading::of_url(&hop.publish.rtsp_url("bad"), Transport::Tcp, None);
     let [good, bad] = ["good", "bad"].map(|key| reading(hop.publish.rtsp_url(key)));
@@ -127,9 +166,13 @@ async fn nothing_is_missing_and_little_is_late(ingest: Setup) {
         assert!(place(published, &contents(bad)).is_some(), "other access units of {kind}");
         let late = lateness(good, bad);
         let (median, p99) = (late[late.len() / 2], late[late.len() * 99 / 100]);
-        println!("{kind}: {} access units, {median:?} later (median), {p99:?} (99 %)", late.len());
+        let stalled = stalls.p99();
+        println!(
+            "{kind}: {} access units, {median:?} later (median), {p99:?} (99 %); the machine itself {stalled:?}",
+            late.len()
+        );
         assert!(late.len() > 600, "{} access units of {kind}", late.len());
-        assert!(p99 < P99, "{kind}: {p99:?}");
+        assert!(p99 < P99 + TURNS * stalled, "{kind}: {p99:?}");
     }
 
     let [rtp, rtcp] = [&hop.bad.rtp, &hop.bad.rtcp].map(|tally| tally.lost.load(Ordering::Relaxed));
