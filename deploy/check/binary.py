@@ -5,16 +5,6 @@ import re
 import subprocess
 import tomllib
 
-# Keys of a version that is on its way, "section.key", which manifests may name before the binary knows them. Empty, but while such a
-# version is being merged: when the binary knows all of them they have to leave the list.
-PENDING = {
-    "etcd.endpoints",
-    "etcd.ca_file",
-    "etcd.cert_file",
-    "etcd.key_file",
-    "hop.srtp",
-    "ingest.max_legs",
-}
 # How long a service may take to end after it was cut (CUT_GRACE in gateway/src/run.rs), in seconds.
 CUT_GRACE = 3
 
@@ -48,9 +38,6 @@ class Binary:
     def __init__(self, path):
         self.path = str(path)
         self.defaults = self.config((), {})
-        known = {f"{s}.{k}" for s, keys in self.defaults.items() for k in keys}
-        self.pending = {env_name(key): key for key in PENDING - known}
-        self.stale = bool(PENDING) and PENDING <= known
 
     def config(self, args, env):
         """The configuration in effect with arguments and variables, as sections of keys. Raises Refused."""
@@ -58,14 +45,9 @@ class Binary:
 
     @functools.lru_cache(maxsize=None)
     def _config(self, args, env):
-        pending = getattr(self, "pending", {})
-        env = {name: value for name, value in env if name not in pending}
-        # The version with etcd takes a list of registries, too.
-        if "RTMP2RTSP_ETCD_ENDPOINTS" in pending and "RTMP2RTSP_REGISTRY_URL" in env:
-            env["RTMP2RTSP_REGISTRY_URL"] = env["RTMP2RTSP_REGISTRY_URL"].split(",")[0]
         done = subprocess.run(
             [self.path, *args, "--print-config"],
-            env=env,
+            env=dict(env),
             capture_output=True,
             text=True,
             timeout=30,

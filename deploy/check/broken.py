@@ -1,11 +1,16 @@
 """Manifests to break, and what has to be said of each: overlay, what is done to it, a part of the sentence (None: it is
 right that way)."""
 
-from breakable import BINARY, put
+from breakable import put
 
 INGEST, PUBLISH, ETCD = "Deployment/ingest", "Deployment/publish", "StatefulSet/etcd"
 
 WORKLOADS = [
+    (
+        "cluster",
+        lambda b: put(b["ConfigMap/ingest-config"]["data"], RTMP2RTSP_INGEST_MAX_LEGS="8"),
+        "a stream has 8 legs at the most, for 40 nodes",
+    ),
     (
         "cluster",
         lambda b: put(b["ConfigMap/ingest-config"]["data"], RTMP2RTSP_RTMP_LISTENS="x"),
@@ -350,12 +355,3 @@ NETWORK = [
         "network: TCP 50051 from publish to ingest does not pass",
     ),
 ]
-
-if "RTMP2RTSP_INGEST_MAX_LEGS" not in BINARY.pending:
-    WORKLOADS.append(
-        (
-            "cluster",
-            lambda b: put(b["ConfigMap/ingest-config"]["data"], RTMP2RTSP_INGEST_MAX_LEGS="8"),
-            "a stream has 8 legs at the most, for 40 nodes",
-        )
-    )
