@@ -166,6 +166,11 @@ impl Running {
         Self { child, name }
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for its end.
     pub async fn output(self) -> Output {
         let Self { child, name } = self;

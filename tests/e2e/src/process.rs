@@ -258,6 +258,11 @@ impl Gateway {
         assert!(told.success());
     }
 
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// kill -9.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("kill");

@@ -169,6 +169,73 @@ async fn live_streams_feel_no_fault_of_etcd() {
     eventually("no lease is left", async || leases(&registry).await.is_empty().then_some(())).await;
 }
 
+/// The node serves the registry too, as each does here: the others need it for neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_nodes_stream_is_readable_on_another_and_its_ports_come_back() {
+    let mut cluster = Cluster::start().await;
+    let _publisher = publish_here(&cluster.ingest.rtmp_url("live"));
+    let node = node_of(&[&cluster.nodes[0], &cluster.nodes[1]], "live").await;
+    let dead = usize::from(node.publish_grpc() == cluster.nodes[1].publish_grpc());
+    let lease = lease_of(&cluster.registry(), "live").await;
+    let other = 1 - dead;
+    let began = Instant::now();
+    cluster.nodes[dead].kill().await;
+    let url = cluster.nodes[other].rtsp_url("live");
+    let first = eventually("the other node plays it", async || {
+        let mut probe = Command::new("ffprobe");
+        probe.args(["-v", "error", "-rtsp_transport", "tcp", &url]);
+        probe.output().await.ok()?.status.success().then(|| began.elapsed())
+    })
+    .await;
+    println!("kill -9 of a node: ffprobe has read its stream on the other after {first:?}");
+    let watcher = Watcher::start(&url).await;
+    let registry = cluster.nodes[other].publish_grpc();
+    eventually("the dead node's lease is gone", async || {
+        let all = leases(&registry).await;
+        all.iter().all(|there| there.node_id != lease.node_id).then_some(())
+    })
+    .await;
+    watcher.sees_more().await;
+    let after = lease_of(&registry, "live").await;
+    assert!(after.epoch >= lease.epoch);
+}
+
+/// Its publisher is an encoder that gives up on it and goes to another; what it still holds when it goes on is of an old epoch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_ingest_that_stands_still_nothing_is_taken_any_more_when_it_goes_on() {
+    let cluster = Cluster::start().await;
+    let urls = cluster.nodes.iter().map(Gateway::publish_grpc).collect::<Vec<_>>().join(",");
+    let other = Setup::ingest(&urls).start().await;
+    let old_publisher = publish_here(&cluster.ingest.rtmp_url("live"));
+    let node = node_of(&[&cluster.nodes[0], &cluster.nodes[1]], "live").await;
+    let registry = cluster.registry();
+    let old = lease_of(&registry, "live").await;
+    let watcher = Watcher::start(&node.rtsp_url("live")).await;
+    let began = Instant::now();
+    cluster.ingest.stand_still().await;
+    let mut publisher = publish_here(&other.rtmp_url("live"));
+    let new = eventually("the other ingest has the stream", async || {
+        if publisher.has_ended() {
+            // It was refused, as long as the first one might have been alive.
+            publisher = publish_here(&other.rtmp_url("live"));
+        }
+        leases(&registry).await.into_iter().find(|lease| lease.epoch > old.epoch)
+    })
+    .await;
+    assert_ne!(new.owner_id, old.owner_id);
+    watcher.sees_more().await;
+    println!("SIGSTOP of an ingest: longest gap {:?}", watcher.longest_gap(began));
+    let went_on = Instant::now();
+    cluster.ingest.go_on().await;
+    wait(TTL * 3).await;
+    watcher.sees_more().await;
+    println!("SIGCONT of it: longest gap {:?}", watcher.longest_gap(went_on));
+    let after = lease_of(&registry, "live").await;
+    assert_eq!((after.lease_id, after.epoch), (new.lease_id, new.epoch));
+    // Its own publisher has been sent away, so that it would find its way to the other.
+    drop(old_publisher);
+}
+
 /// Each at a registry of its own, which share one etcd.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_ingests_that_claim_one_key_at_once_one_gets_it_a_thousand_times() {
