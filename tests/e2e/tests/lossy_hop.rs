@@ -2,6 +2,7 @@
 //! comes is told: 60 ms at the most are aimed at, for 99 % of the access units, on a machine that does not keep processes waiting.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -129,16 +130,13 @@ fn contents(units: &[(Vec<u8>, Instant)]) -> Vec<Vec<u8>> {
     units.iter().map(|(content, _)| content.clone()).collect()
 }
 
-/// Access units at the very end that may be missing: nothing comes behind them that would show it.
-const END: usize = 3;
-
-/// How much later than by the good network the access units came, sorted.
+/// How much later than by the good network the access units came, sorted. Those that only one of the two was sent before its
+/// stream ended tell nothing.
 fn lateness(good: &[(Vec<u8>, Instant)], bad: &[(Vec<u8>, Instant)]) -> Vec<Duration> {
-    // The good one was read to the end.
-    let pairs = |missing| good.iter().rev().skip(missing).zip(bad.iter().rev());
-    let same = |missing: &usize| pairs(*missing).all(|((one, _), (other, _))| one == other);
-    let missing = (0..=END).find(same).expect("other access units");
-    let late = pairs(missing).map(|((_, good), (_, bad))| bad.saturating_duration_since(*good));
+    let good: HashMap<_, _> = good.iter().map(|(content, at)| (content, *at)).collect();
+    let late = bad
+        .iter()
+        .filter_map(|(content, at)| Some(at.saturating_duration_since(*good.get(content)?)));
     let mut late: Vec<_> = late.collect();
     late.sort_unstable();
     late
