@@ -196,17 +196,8 @@ impl Shared {
             if self.commit(&write).await? {
                 return Ok(());
             }
-            if expired && !self.is_due(id) {
-                // It was renewed, or has another home.
-                return Ok(());
-            }
         }
         Err(contended())
-    }
-
-    fn is_due(&self, id: &LeaseId) -> bool {
-        let state = self.lock();
-        state.homes.due(state.now()).contains(&super::homes::Due::Lease(id.clone()))
     }
 
     async fn reject(&self, id: &LeaseId) -> Result<Grant, RegistryError> {
@@ -302,10 +293,6 @@ impl Shared {
                     // What is left on it would end by itself.
                     let _ = self.link.revoke(&member, lease).await;
                 }
-                return Ok(());
-            }
-            if expired {
-                // It was renewed, or has another home; if not, it is tried again.
                 return Ok(());
             }
         }

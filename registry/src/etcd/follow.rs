@@ -223,6 +223,14 @@ impl Shared {
             state.homes.due(state.now())
         };
         for due in due {
+            // Renewed while the ones before it were ended?
+            let still_due = {
+                let state = self.lock();
+                state.homes.is_due(&due, state.now())
+            };
+            if !still_due {
+                continue;
+            }
             let ended = match &due {
                 Due::Lease(id) => self.end_lease(id, true).await,
                 Due::Node(id) => self.remove_node(id, true).await,

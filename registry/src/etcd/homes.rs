@@ -103,6 +103,15 @@ impl Homes {
         self.nodes.values_mut().chain(self.leases.values_mut()).for_each(|d| *d = deadline);
     }
 
+    /// Whether it still is to end: it may have been renewed, or have another home, by now.
+    pub(super) fn is_due(&self, due: &Due, now: Instant) -> bool {
+        let deadline = match due {
+            Due::Node(id) => self.nodes.get(id),
+            Due::Lease(id) => self.leases.get(id),
+        };
+        deadline.is_some_and(|at| *at <= now)
+    }
+
     /// What is to end now, the earliest first.
     pub(super) fn due(&self, now: Instant) -> Vec<Due> {
         let nodes = self.nodes.iter().map(|(id, at)| (*at, Due::Node(id.clone())));
