@@ -5,7 +5,7 @@ use proto::v1::{
     registry_client::RegistryClient, stream_control_client::StreamControlClient,
 };
 use tokio::process::Command;
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
 use crate::{clients::run, eventually};
 
@@ -27,8 +27,13 @@ pub async fn streams(url: &str) -> Vec<Stream> {
 
 /// All leases of the registry at `url`.
 pub async fn leases(url: &str) -> Vec<Lease> {
+    answered_leases(url).await.expect("ListLeases")
+}
+
+/// All leases of the registry at `url`, where it may be without its store.
+pub async fn answered_leases(url: &str) -> Result<Vec<Lease>, Status> {
     let mut registry = registry(url).await;
-    registry.list_leases(ListLeasesRequest {}).await.expect("ListLeases").into_inner().leases
+    Ok(registry.list_leases(ListLeasesRequest {}).await?.into_inner().leases)
 }
 
 /// What the service at `http` has counted under `name`, `rtmp2rtsp_` left out; with labels, all of them together.
