@@ -1,13 +1,13 @@
 //! All instruments of ingest-svc.
 
-use media::{codec::MediaKind, srtp};
+use media::codec::MediaKind;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
 };
 use svc_core::metrics::{Metrics, ReasonLabel};
 
-use crate::{leg::Refused as RetransmissionRefused, pull::Failure};
+use crate::pull::Failure;
 
 /// Why a publisher was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -59,10 +59,6 @@ pub(crate) enum Drop {
     OtherTrack,
     /// It came before its codec header or first keyframe, or at another clock rate.
     Unusable,
-    /// The leg was too far behind.
-    LegBehind,
-    /// The system did not take the packets.
-    SendFailed,
 }
 
 impl Refused {
@@ -105,8 +101,6 @@ impl Drop {
             Self::Unsupported => "unsupported",
             Self::OtherTrack => "other_track",
             Self::Unusable => "unusable",
-            Self::LegBehind => "leg_behind",
-            Self::SendFailed => "send_failed",
         }
     }
 }
@@ -161,32 +155,12 @@ pub(crate) struct Instruments {
     pub(crate) leg_failures: Counter,
     /// Ports that a node could not bind.
     pub(crate) ports_rejected: Counter,
-    /// RTP packets sent.
-    pub(crate) packets: Counter,
-    /// Bytes of RTP packets sent.
-    pub(crate) packet_bytes: Counter,
-    /// Sends of RTP (one system call each).
-    pub(crate) sends: Counter,
-    /// ICMP port unreachable from nodes.
-    pub(crate) sends_refused: Counter,
-    /// Bytes that wait in pacers.
-    pub(crate) pacer_bytes: Gauge,
     /// Publishers that were asked to connect again, elsewhere.
     pub(crate) reconnects_asked: Counter,
     /// Streams that another ingest has taken over.
     pub(crate) fenced: Counter,
-    /// RTP packets sent twice unasked.
-    pub(crate) repeated: Counter,
-    /// RTP packets sent again when asked for.
-    pub(crate) retransmitted: Counter,
-    /// Generic NACKs of nodes.
-    pub(crate) nacks: Counter,
-    /// RTP packets that they asked for.
-    pub(crate) nacked: Counter,
-    /// Datagrams of nodes that are no RTCP.
-    pub(crate) malformed_rtcp: Counter,
-    rtcp_refused: Family<ReasonLabel, Counter>,
-    retransmissions_refused: Family<ReasonLabel, Counter>,
+    /// What is sent on legs.
+    pub(crate) hop: hop::Instruments,
     access_units: Family<KindLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     switched: Family<ReasonLabel, Counter>,
@@ -198,7 +172,9 @@ pub(crate) struct Instruments {
 impl Instruments {
     /// The instruments, registered.
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let this = Self::default();
+        let dropped = Family::default();
+        let hop = hop::Instruments::new(metrics, "ingest", dropped.clone());
+        let this = Self { dropped, hop, ..Self::default() };
         let i = this.clone();
         metrics.register(|r| {
             r.register("ingest_streams", "Streams", i.streams);
@@ -244,26 +220,6 @@ impl Instruments {
             let help = "Failed attempts to bring up a leg";
             r.register("ingest_leg_failures", help, i.leg_failures);
             r.register("ingest_ports_rejected", "Ports a node could not bind", i.ports_rejected);
-            r.register("ingest_rtp_packets", "RTP packets sent", i.packets);
-            r.register("ingest_rtp_bytes", "Bytes of RTP packets sent", i.packet_bytes);
-            r.register("ingest_rtp_sends", "System calls that sent RTP", i.sends);
-            let help = "Sends answered by ICMP port unreachable";
-            r.register("ingest_rtp_refused", help, i.sends_refused);
-            r.register("ingest_pacer_queued_bytes", "Bytes that wait in pacers", i.pacer_bytes);
-            r.register("ingest_nacks", "Generic NACKs received from nodes", i.nacks);
-            let help = "RTP packets that nodes asked for by generic NACK";
-            r.register("ingest_rtp_asked_for", help, i.nacked);
-            let help = "RTP packets sent again since nodes asked for them";
-            r.register("ingest_rtp_retransmitted", help, i.retransmitted);
-            let help = "RTP packets that nodes asked for and were not sent again";
-            r.register("ingest_rtp_retransmissions_refused", help, i.retransmissions_refused);
-            let help = "Last RTP packets of access units sent twice on lossy legs";
-            r.register("ingest_rtp_repeated", help, i.repeated);
-            let help =
-                "RTCP to legs with a key that was refused: no SRTCP, not authentic, or replayed";
-            r.register("ingest_rtcp_refused", help, i.rtcp_refused);
-            let help = "Datagrams from nodes that are no RTCP";
-            r.register("ingest_malformed_rtcp", help, i.malformed_rtcp);
         });
         this
     }
@@ -291,21 +247,6 @@ impl Instruments {
     /// The counter of access units of a kind.
     pub(crate) fn access_units(&self, kind: MediaKind) -> Counter {
         self.access_units.get_or_create_owned(&KindLabel { kind: kind.label() })
-    }
-
-    /// A packet that a node asked for is not sent again.
-    pub(crate) fn refuse_retransmission(&self, reason: RetransmissionRefused) {
-        self.retransmissions_refused.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
-    }
-
-    /// A datagram of who claims to be a node is not opened.
-    pub(crate) fn refuse_rtcp(&self, refused: srtp::Refused) {
-        let reason = match refused {
-            srtp::Refused::Malformed => "malformed",
-            srtp::Refused::Unauthentic => "unauthentic",
-            srtp::Refused::CameBefore | srtp::Refused::TooOld => "replayed",
-        };
-        self.rtcp_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Media was not sent on.

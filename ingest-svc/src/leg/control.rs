@@ -8,12 +8,11 @@
 //! | anything else | once more with another lease |
 
 use std::{
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use media::srtp::MasterKey;
+use hop::{Broken, Carrier, NodeError, OpenError, Opened, Target};
 use registry::{Grant, LeaseId, RegistryError};
 use svc_core::error::{ApiError, Kind};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,17 +20,15 @@ use tracing::{Instrument, Span, debug, info, warn};
 
 use super::{
     Announced, Ending, LegConfig, LegEvent, Place,
-    carry::{Broken, Carrier},
     failure::{Failure, Pauses},
-    node::{self, NodeError},
-    socket::LegSockets,
 };
-use crate::stream::{LegFacts, LegStatus};
+use crate::stream::LegFacts;
 
 /// Attempts with one lease at a node that does not answer.
 const MAX_ATTEMPTS_PER_LEASE: u32 = 3;
 /// Ports that are rejected in one attempt before it pauses.
 const MAX_REJECTIONS: u32 = 32;
+
 /// What a leg hears and says.
 pub(super) struct Signals {
     pub(super) tracks: watch::Receiver<Arc<Announced>>,
@@ -57,13 +54,9 @@ pub(super) struct Control {
 }
 
 /// A leg that is up.
-pub(super) struct Established {
-    pub(super) sockets: Arc<LegSockets>,
-    pub(super) announced: Arc<Announced>,
-    pub(super) status: Arc<LegStatus>,
-    pub(super) node_id: String,
-    /// What its packets are sealed with.
-    pub(super) key: Option<MasterKey>,
+struct Established {
+    opened: Opened,
+    announced: Arc<Announced>,
 }
 
 /// Why the task left a leg that was up.
@@ -146,25 +139,18 @@ impl Control {
         let mut rejections = 0;
         loop {
             let grant = self.grant().await?;
-            let address = SocketAddr::new(grant.node.info.rtp_address, grant.lease.rtp_port);
-            let LegConfig { rtp, hop, .. } = &*self.config;
-            let sockets = LegSockets::connect(rtp.bind_address, address, hop).await;
-            let sockets = sockets.map_err(|source| Failure::Socket {
-                node_id: grant.node.info.id.clone(),
-                address,
-                source,
-            })?;
             let announced = self.signals.tracks.borrow_and_update().clone();
             self.told = true;
-            // Of this attempt alone: no two senders have one.
-            let key = self.config.hop.srtp.then(|| MasterKey::new(rand::random()));
-            let tracks = &announced.tracks;
-            match node::start(&self.config, &grant, &sockets, tracks, key.as_ref()).await {
-                Ok(()) => return Ok(self.established(grant, sockets, announced, key)),
-                Err(error) if error.port_in_use && rejections < MAX_REJECTIONS => {
+            let tracks = announced.to_hop(&self.config.origin);
+            match Opened::open(self.config.hop.clone(), target(&grant), tracks).await {
+                Ok(opened) => return Ok(self.established(grant, opened, announced)),
+                Err(OpenError::Node(NodeError { port_in_use: true, .. }))
+                    if rejections < MAX_REJECTIONS =>
+                {
                     rejections += 1;
                     self.config.metrics.ports_rejected.inc();
-                    debug!(%address, "the node could not bind the port");
+                    let (node, port) = (&grant.lease.node_id, grant.lease.rtp_port);
+                    debug!(node, port, "the node could not bind the port");
                     self.grant = Some(self.config.keeper.reject(&grant.lease.id).await?);
                 }
                 Err(error) => return Err(error.into()),
@@ -180,7 +166,7 @@ impl Control {
             Place::To(node_id) => Some(node_id.as_str()),
             Place::Anywhere | Place::Beside(_) => None,
         };
-        let grant = self.config.keeper.allocate(&self.config.key, node_id).await?;
+        let grant = self.config.keeper.allocate(&self.config.hop.key, node_id).await?;
         if let Place::Beside(node_id) = &self.place
             && *node_id == grant.lease.node_id
         {
@@ -195,26 +181,23 @@ impl Control {
     fn established(
         &mut self,
         grant: Grant,
-        sockets: LegSockets,
+        opened: Opened,
         announced: Arc<Announced>,
-        key: Option<MasterKey>,
     ) -> Established {
         self.attempts = 0;
-        let status = Arc::new(LegStatus::default());
+        let (status, rtp_address) = (opened.status(), opened.rtp_address());
         status.established.store(true, Relaxed);
         self.config.metrics.legs_established.inc();
-        let rtp_address = sockets.rtp_address();
-        let node_id = grant.lease.node_id.clone();
         info!(node = grant.node.info.id, %rtp_address, epoch = grant.lease.epoch, "a leg is up");
         let (id, primary) = (self.config.id, self.config.primary.load(Relaxed));
         self.config.status.update(|facts| {
             if primary {
                 facts.problem = String::new();
             }
-            let leg = LegFacts { rtp_address, lease: grant.lease, status: status.clone() };
+            let leg = LegFacts { rtp_address, lease: grant.lease, status };
             facts.legs.insert(id, leg);
         });
-        Established { sockets: Arc::new(sockets), announced, status, node_id, key }
+        Established { opened, announced }
     }
 
     /// After a failure with which a lease is of no more use.
@@ -226,8 +209,8 @@ impl Control {
                 false
             }
             Failure::Registry(_) | Failure::NoOther(_) => true,
-            Failure::Socket { .. } => self.attempts < MAX_ATTEMPTS_PER_LEASE,
-            Failure::Node(NodeError { kind, .. }) => {
+            Failure::Open(OpenError::Socket { .. }) => self.attempts < MAX_ATTEMPTS_PER_LEASE,
+            Failure::Open(OpenError::Node(NodeError { kind, .. })) => {
                 matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
                     && self.attempts < MAX_ATTEMPTS_PER_LEASE
             }
@@ -245,9 +228,12 @@ impl Control {
     ) -> Left {
         // A leg that is up has a lease.
         let Some(grant) = &self.grant else { return Left::LeaseLost };
-        let carrier = Arc::new(Carrier::new(self.config.clone(), &up, bring_up));
-        let _closed = Closing(&carrier);
         let (leg, node_id) = (self.config.id, grant.lease.node_id.clone());
+        let (keeper, reporting) = (self.config.keeper.clone(), node_id.clone());
+        // A node that reports is there, also for who renews its leases.
+        let on_report = Box::new(move || keeper.heard_of(&reporting));
+        let carrier = Arc::new(Carrier::new(&up.opened, on_report, bring_up));
+        let _closed = Closing(&carrier);
         let ready = LegEvent::Ready { leg, node_id, carrier: carrier.clone() };
         let ready = self.signals.events.send(ready);
         let is_there = tokio::select! {
@@ -271,15 +257,15 @@ impl Control {
                         break Left::TracksChanged;
                     }
                     announced = anew;
-                    telling.begin(tell(config, grant, &up, announced.clone()));
+                    telling.begin(tell(config, &up.opened, announced.clone()));
                 }
-                told = telling.done() => carrier.learn(told),
+                told = telling.done() => carrier.learn(told.to_hop(&config.origin)),
             }
         };
         if matches!(left, Left::End(Ending::StreamEnds)) {
             carrier.say_bye();
         }
-        up.status.established.store(false, Relaxed);
+        up.opened.status().established.store(false, Relaxed);
         left
     }
 
@@ -335,7 +321,7 @@ impl Control {
 
     async fn stop_on_node(&self) {
         if let Some(grant) = self.grant.as_ref().filter(|_| self.told) {
-            node::stop(&self.config, grant).await;
+            hop::stop(&self.config.hop, &target(grant)).await;
         }
     }
 }
@@ -385,16 +371,11 @@ impl<'a> Telling<'a> {
 }
 
 /// Tells a node of further tracks, again and again until it knows of them. The leg's other tracks go on meanwhile.
-async fn tell(
-    config: &LegConfig,
-    grant: &Grant,
-    up: &Established,
-    announced: Arc<Announced>,
-) -> Arc<Announced> {
+async fn tell(config: &LegConfig, opened: &Opened, announced: Arc<Announced>) -> Arc<Announced> {
     info!("a track has come late, the node is told");
     let mut pauses = Pauses::default();
-    let (sockets, key) = (&up.sockets, up.key.as_ref());
-    while let Err(error) = node::start(config, grant, sockets, &announced.tracks, key).await {
+    let tracks = announced.to_hop(&config.origin);
+    while let Err(error) = opened.tell(&tracks).await {
         config.metrics.leg_failures.inc();
         config.set_problem(&error.to_string());
         warn!(%error, "a node cannot be told of a track that has come late");
@@ -402,6 +383,10 @@ async fn tell(
     }
     config.set_problem("");
     announced
+}
+
+fn target(grant: &Grant) -> Target {
+    Target { lease: grant.lease.clone(), node: grant.node.info.clone() }
 }
 
 /// Completes when `lease` is lost.

@@ -1,12 +1,11 @@
 //! Why a leg cannot be brought up, and how long it rests until it is tried again.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
+use hop::OpenError;
 use rand::RngExt;
 use registry::RegistryError;
 use svc_core::error::{ApiError, Kind};
-
-use super::node::NodeError;
 
 /// The first pause between attempts, give or take a half.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -19,12 +18,9 @@ pub(super) enum Failure {
     /// The registry grants no lease.
     #[error("no leg: {0}")]
     Registry(#[from] RegistryError),
-    /// A socket towards the node cannot be had.
-    #[error("node {node_id}, {address}: {source}")]
-    Socket { node_id: String, address: SocketAddr, source: std::io::Error },
-    /// The node did not start the stream.
+    /// The node did not take the leg, or there is no way to it.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Open(#[from] OpenError),
     /// There is no other node than the one that has the stream.
     #[error("no other node than {0} can have the stream")]
     NoOther(String),
@@ -35,8 +31,10 @@ impl From<&Failure> for ApiError {
         let text = failure.to_string();
         match failure {
             Failure::Registry(error) => error.clone().into(),
-            Failure::Socket { .. } => Self::reason(Kind::Unavailable, "LEG_FAILED", text),
-            Failure::Node(error) => Self::reason(error.kind, "LEG_FAILED", text),
+            Failure::Open(OpenError::Socket { .. }) => {
+                Self::reason(Kind::Unavailable, "LEG_FAILED", text)
+            }
+            Failure::Open(OpenError::Node(error)) => Self::reason(error.kind, "LEG_FAILED", text),
             Failure::NoOther(_) => Self::reason(Kind::FailedPrecondition, "NO_OTHER_NODE", text),
         }
     }

@@ -4,34 +4,19 @@
 //! the same lease while it holds, else by a new one. The stream's actor never waits for it: when the leg is ready it sends on it what it
 //! has kept, and each access unit from then on.
 
-mod carry;
 mod control;
 mod failure;
-mod history;
-mod node;
-mod pacer;
-mod reports;
-mod seal;
-mod socket;
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use media::StreamKey;
+use hop::{AccessUnit, Carrier, Handed};
 use registry::{Grant, LeaseId, LeaseKeeper};
-use svc_core::{
-    config::{HopConfig, RtpConfig},
-    error::ApiError,
-    tasks::Tasks,
-};
+use svc_core::{error::ApiError, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
-
-pub(crate) use carry::Carrier;
-use carry::Handed;
-pub(crate) use history::Refused;
 
 use crate::{
     metrics::Instruments,
@@ -61,16 +46,10 @@ pub(crate) struct LegConfig {
     pub(crate) primary: Arc<AtomicBool>,
     /// Where it goes.
     pub(crate) place: Place,
-    /// Its stream.
-    pub(crate) key: StreamKey,
-    /// `[rtp]`
-    pub(crate) rtp: RtpConfig,
-    /// `[hop]`
-    pub(crate) hop: HopConfig,
+    /// How it is sent.
+    pub(crate) hop: Arc<hop::Config>,
     /// Its leases.
     pub(crate) keeper: LeaseKeeper,
-    /// The CNAME of all tracks.
-    pub(crate) cname: String,
     /// The wall-clock time of the origin of the stream's timeline, once there is an access unit.
     pub(crate) origin: Arc<Origin>,
     /// What others see of it.
@@ -102,6 +81,11 @@ impl Announced {
     /// Whether the tracks of `before` are all there as they were on the wire, so that a leg with them may go on.
     fn extends(&self, before: &Self) -> bool {
         before.tracks.iter().all(|known| self.tracks.iter().any(|t| t.identity == known.identity))
+    }
+
+    /// The tracks as they are sent, on a timeline with this origin.
+    fn to_hop(&self, origin: &Arc<Origin>) -> Vec<hop::Track> {
+        self.tracks.iter().map(|track| track.to_hop(origin)).collect()
     }
 }
 
@@ -191,7 +175,9 @@ impl Leg {
     }
 
     /// Sends an access unit, if the leg is ready. `false` if it had to be left out since the leg is behind.
-    pub(crate) fn send(&mut self, unit: &Arc<Unit>, starts_gop: bool) -> bool {
+    pub(crate) fn send(&mut self, unit: &Unit, starts_gop: bool) -> bool {
+        let Unit { kind, keyframe, ref packets, .. } = *unit;
+        let unit = AccessUnit { kind, keyframe, packets };
         let handed = self.carrier.as_ref().map(|carrier| carrier.send(unit, starts_gop));
         if handed == Some(Handed::Closed) {
             self.carrier = None;

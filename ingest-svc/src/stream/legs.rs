@@ -7,13 +7,14 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
+use hop::Carrier;
 use proto::v1;
 use registry::LeaseId;
 use svc_core::error::ApiError;
 use tokio::sync::oneshot;
 
 use super::Unit;
-use crate::leg::{Announced, Carrier, Ending, Leg, LegId};
+use crate::leg::{Announced, Ending, Leg, LegId};
 
 /// Who waits for one leg to be up: a node asks once for all its readers; operators may ask, too.
 const MAX_WAITING: usize = 16;

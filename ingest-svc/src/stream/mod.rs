@@ -22,7 +22,7 @@ pub(crate) use actor::{Actor, Arming, Command, Context, bring_up_span};
 pub(crate) use legs::LegReply;
 pub(crate) use origin::Origin;
 pub(crate) use pipeline::Track;
-pub(crate) use status::{Changed, LegFacts, LegStatus, StreamStatus};
+pub(crate) use status::{Changed, LegFacts, StreamStatus};
 use {
     gop::GopCache,
     legs::{Held, Legs},

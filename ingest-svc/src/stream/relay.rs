@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hop::Carrier;
 use media::{
     codec::MediaKind,
     rtmp::{MediaMessage, MediaMessageKind, told_time},
@@ -20,7 +21,7 @@ use super::{
     status::State,
 };
 use crate::{
-    leg::{Announced, Carrier, LegId},
+    leg::{Announced, LegId},
     metrics::{Drop as DropReason, Instruments},
 };
 
@@ -34,7 +35,8 @@ const AUDIO_PAYLOAD_TYPE: u8 = 97;
 pub(super) struct Relay {
     pipeline: Pipeline,
     gop: GopCache,
-    cname: String,
+    /// How its legs are sent.
+    hop: Arc<hop::Config>,
     /// The wall-clock time of the timeline's origin: one line for all tracks, for as long as the stream lives.
     origin: Arc<Origin>,
     wall: WallTime,
@@ -79,8 +81,14 @@ impl Relay {
                 audio: identity(AUDIO_PAYLOAD_TYPE, audio),
             }),
             gop: GopCache::new(),
-            // RFC 7022, 4.2: a short-term persistent CNAME of 96 random bits.
-            cname: format!("{:016x}{:08x}", rand::random::<u64>(), rand::random::<u32>()),
+            hop: Arc::new(hop::Config {
+                key: status.key.clone(),
+                // RFC 7022, 4.2: a short-term persistent CNAME of 96 random bits.
+                cname: format!("{:016x}{:08x}", rand::random::<u64>(), rand::random::<u32>()),
+                rtp: context.rtp.clone(),
+                hop: context.hop.clone(),
+                metrics: metrics.hop.clone(),
+            }),
             origin: Arc::default(),
             wall: WallTime::default(),
             clock_source: ClockSource::default(),
@@ -95,8 +103,8 @@ impl Relay {
         }
     }
 
-    pub(super) fn cname(&self) -> &str {
-        &self.cname
+    pub(super) fn hop(&self) -> Arc<hop::Config> {
+        self.hop.clone()
     }
 
     pub(super) fn origin(&self) -> Arc<Origin> {
@@ -189,7 +197,7 @@ impl Relay {
     /// A leg is ready: it begins with what was kept.
     pub(super) fn begin_leg(&mut self, legs: &mut Legs, id: LegId, carrier: Arc<Carrier>) {
         let left_out = legs.begin(id, carrier, self.gop.units());
-        self.metrics.drop(DropReason::LegBehind, left_out);
+        self.metrics.hop.leave_out(left_out);
         if legs.is_primary(id) {
             self.gop.settle();
         }
@@ -232,7 +240,7 @@ impl Relay {
             MediaKind::Audio => !self.pipeline.has_video(),
         };
         let unit = Arc::new(unit);
-        self.metrics.drop(DropReason::LegBehind, legs.send(&unit, starts_gop));
+        self.metrics.hop.leave_out(legs.send(&unit, starts_gop));
         self.gop.push(unit, starts_gop);
     }
 

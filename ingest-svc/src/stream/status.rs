@@ -5,11 +5,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
 
+use hop::LegStatus;
 use media::{StreamKey, wall_time::ClockSource};
 use proto::v1;
 use registry::Lease;
@@ -87,19 +88,6 @@ pub(crate) struct LegFacts {
     pub(crate) lease: Lease,
     /// What changes with every packet and report.
     pub(crate) status: Arc<LegStatus>,
-}
-
-/// What changes often on a leg.
-#[derive(Default)]
-pub(crate) struct LegStatus {
-    /// The node has bound the port.
-    pub(crate) established: AtomicBool,
-    /// RTP packets sent, modulo 2^32.
-    pub(crate) packets_sent: AtomicU32,
-    /// As the node reported it.
-    pub(crate) fraction_lost: AtomicU32,
-    /// In nanoseconds; 0: not known.
-    pub(crate) round_trip_ns: AtomicU64,
 }
 
 /// What went through a stream.

@@ -1,6 +1,6 @@
 //! The two kinds of tracks of a publisher: their codec headers, their clocks, their packetizers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use media::{
@@ -16,7 +16,7 @@ use media::{
 };
 use tracing::info;
 
-use super::{Unit, pipeline::Track};
+use super::{Origin, Unit, pipeline::Track};
 
 /// How far the count of samples may drift from the publisher's clock: what lip-sync bears (ITU-R BT.1359: 45 ms early is seen).
 const MAX_AUDIO_DRIFT: Duration = Duration::from_millis(50);
@@ -88,6 +88,28 @@ impl Track {
             rtp_timestamp: self.identity.rtp_origin,
             clock_rate: self.config.clock_rate(),
         }
+    }
+
+    /// The track as legs send it, on a timeline with this origin.
+    pub(crate) fn to_hop(&self, origin: &Arc<Origin>) -> hop::Track {
+        hop::Track {
+            config: self.config.clone(),
+            payload_type: self.identity.payload_type,
+            ssrc: self.identity.ssrc,
+            clock: Arc::new(TrackClock { origin: origin.clone(), track: self.clone() }),
+        }
+    }
+}
+
+/// Where a track's RTP clock lies on the wall clock, once the stream has begun.
+struct TrackClock {
+    origin: Arc<Origin>,
+    track: Track,
+}
+
+impl hop::Clock for TrackClock {
+    fn mapping(&self) -> Option<ClockMapping> {
+        Some(self.track.clock_mapping(self.origin.get()?))
     }
 }
 

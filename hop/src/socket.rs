@@ -17,7 +17,7 @@ use svc_core::{config::HopConfig, sockets::set_dscp};
 use tokio::net::UdpSocket;
 use tracing::warn;
 
-use super::seal::Segments;
+use crate::seal::Segments;
 
 /// Errors of a send with segmentation offload where an interface refuses it; quinn-udp turns it off then, but the packets of that
 /// send are to be sent again (quinn-rs/quinn#2399).
@@ -193,7 +193,8 @@ mod tests {
     use bytes::Bytes;
     use media::{codec::MediaKind, rtp::PacketBatch};
 
-    use super::{super::pacer::Pacer, *};
+    use super::*;
+    use crate::pacer::Pacer;
 
     async fn connect(to: SocketAddr, hop: &HopConfig) -> LegSockets {
         LegSockets::connect([0, 0, 0, 0].into(), to, hop).await.unwrap()

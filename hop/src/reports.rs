@@ -10,7 +10,7 @@ use media::{
     rtp::{Header, SegmentRun},
 };
 
-use crate::stream::Track;
+use crate::Track;
 
 /// What a node says of a leg.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,32 +53,32 @@ impl Reports {
         counts.octets = counts.octets.wrapping_add((run.data.len() - headers) as u32);
     }
 
-    /// One compound per track: SR and SDES, of the same instant and on the same line, whose origin lies at `origin`.
+    /// One compound per track whose clock is known: SR and SDES, all of the same instant.
     pub(crate) fn sender_reports(
         &self,
         tracks: &[Track],
-        origin: NtpTime,
         now: NtpTime,
     ) -> impl Iterator<Item = Bytes> {
-        tracks.iter().map(move |track| {
+        tracks.iter().filter_map(move |track| {
+            let clock = track.clock.mapping()?;
             let counts = match track.config.kind() {
                 MediaKind::Video => self.video,
                 MediaKind::Audio => self.audio,
             };
             let report = SenderReport {
-                ssrc: track.identity.ssrc,
+                ssrc: track.ssrc,
                 ntp: now,
-                rtp_timestamp: track.clock_mapping(origin).rtp_at(now),
+                rtp_timestamp: clock.rtp_at(now),
                 packets: counts.packets,
                 octets: counts.octets,
             };
-            rtcp::sender_report(&report, &self.cname)
+            Some(rtcp::sender_report(&report, &self.cname))
         })
     }
 
     /// BYE for all tracks.
     pub(crate) fn bye(&self, tracks: &[Track]) -> Bytes {
-        let sources: Vec<u32> = tracks.iter().map(|track| track.identity.ssrc).collect();
+        let sources: Vec<u32> = tracks.iter().map(|track| track.ssrc).collect();
         rtcp::bye(&sources, &self.cname)
     }
 
@@ -90,7 +90,7 @@ impl Reports {
     ) -> Option<Reception> {
         let blocks = packets.iter().flat_map(RtcpPacket::report_blocks);
         blocks
-            .filter(|block| tracks.iter().any(|track| track.identity.ssrc == block.ssrc))
+            .filter(|block| tracks.iter().any(|track| track.ssrc == block.ssrc))
             .map(|block| Reception {
                 fraction_lost: block.fraction_lost,
                 round_trip: round_trip(block.last_sr, block.delay_since_last_sr, now),

@@ -8,7 +8,7 @@ use media::{
 };
 
 /// The most packets that one send carries sealed: the largest, of 1,456 bytes and a tag, are 64,768 bytes then, of the 65,507 of a datagram.
-pub(super) const MAX_SEALED_SEGMENTS: usize = 44;
+pub(crate) const MAX_SEALED_SEGMENTS: usize = 44;
 
 thread_local! {
     static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -30,7 +30,7 @@ impl<'a> From<&'a SegmentRun> for Segments<'a> {
 }
 
 /// What `send` gives when it is handed a run as it goes on the wire: sealed where there is a session.
-pub(super) fn with_sealed<T>(
+pub(crate) fn with_sealed<T>(
     session: Option<&mut Session>,
     run: &SegmentRun,
     send: impl FnOnce(Segments<'_>) -> T,

@@ -10,24 +10,20 @@ use std::{
 use media::{
     codec::MediaKind,
     rtcp::{self, RtcpPacket},
+    rtp::PacketBatch,
     srtp::Session,
 };
 use svc_core::clock::wall_clock;
 use tracing::{Span, debug, info_span, trace, warn};
 
-use super::Broken;
+use super::{AccessUnit, Broken, OnReport};
 use crate::{
-    leg::{
-        Announced, LegConfig,
-        control::Established,
-        history::History,
-        pacer::{PacedRun, Pacer},
-        reports::Reports,
-        seal::{MAX_SEALED_SEGMENTS, with_sealed},
-        socket::{LegSockets, Sent},
-    },
-    metrics::Drop as Dropped,
-    stream::{LegStatus, Unit},
+    Config, LegStatus, Opened, Track,
+    history::History,
+    pacer::{PacedRun, Pacer},
+    reports::Reports,
+    seal::{MAX_SEALED_SEGMENTS, with_sealed},
+    socket::{LegSockets, Sent},
 };
 
 /// So many ICMP port unreachables, none of them longer than [`REFUSED_MEMORY`] after the one before, say that the node is gone.
@@ -54,22 +50,35 @@ pub(super) struct Waits {
     pub(super) blocked: bool,
 }
 
+/// An access unit that is kept.
+struct Early {
+    kind: MediaKind,
+    keyframe: bool,
+    packets: PacketBatch,
+}
+
+impl Early {
+    fn borrow(&self) -> AccessUnit<'_> {
+        AccessUnit { kind: self.kind, keyframe: self.keyframe, packets: &self.packets }
+    }
+}
+
 /// See the module.
 pub(super) struct Carried {
-    config: Arc<LegConfig>,
+    config: Arc<Config>,
     sockets: Arc<LegSockets>,
     /// What the node knows of.
-    announced: Arc<Announced>,
+    tracks: Vec<Track>,
     status: Arc<LegStatus>,
-    node_id: String,
     /// Of a track that the node does not know of yet.
-    early: VecDeque<Arc<Unit>>,
+    early: VecDeque<Early>,
     pub(super) pacer: Pacer,
     /// What its packets are sealed by, and the node's opened.
     srtp: Option<Session>,
     /// What can be sent again, where that is offered.
     history: Option<History>,
     reports: Reports,
+    on_report: OnReport,
     reported: bool,
     /// The span that the stream comes up under; ended by the first packet.
     bring_up: Option<Span>,
@@ -90,17 +99,18 @@ pub(super) struct Carried {
 
 impl Carried {
     /// Before the first packet.
-    pub(super) fn new(config: Arc<LegConfig>, up: &Established, bring_up: Span) -> Self {
+    pub(super) fn new(leg: &Opened, on_report: OnReport, bring_up: Span) -> Self {
+        let config = leg.config.clone();
         Self {
-            sockets: up.sockets.clone(),
-            announced: up.announced.clone(),
-            status: up.status.clone(),
-            node_id: up.node_id.clone(),
+            sockets: leg.sockets.clone(),
+            tracks: leg.tracks.clone(),
+            status: leg.status.clone(),
             early: VecDeque::new(),
             pacer: Pacer::new(config.rtp.pacing_burst),
-            srtp: up.key.as_ref().map(Session::new),
+            srtp: leg.key.as_ref().map(Session::new),
             history: config.hop.nack.then(History::default),
             reports: Reports::new(config.cname.clone()),
+            on_report,
             reported: false,
             bring_up: Some(bring_up),
             blocked: false,
@@ -123,13 +133,13 @@ impl Carried {
         self.count_queued();
     }
 
-    pub(super) fn learn(&mut self, announced: Arc<Announced>) {
-        self.announced = announced;
+    pub(super) fn learn(&mut self, tracks: Vec<Track>) {
+        self.tracks = tracks;
         // The first packet of a further track is led by its Sender Report, too.
         self.reported = false;
         for unit in std::mem::take(&mut self.early) {
-            if !self.push(&unit, unit.keyframe) {
-                self.config.metrics.drop(Dropped::LegBehind, 1);
+            if !self.push(unit.borrow(), unit.keyframe) {
+                self.config.metrics.leave_out(1);
             }
         }
     }
@@ -147,8 +157,8 @@ impl Carried {
     }
 
     /// Whether it is taken.
-    pub(super) fn push(&mut self, unit: &Arc<Unit>, starts_gop: bool) -> bool {
-        if self.announced.tracks.iter().all(|track| track.config.kind() != unit.kind) {
+    pub(super) fn push(&mut self, unit: AccessUnit<'_>, starts_gop: bool) -> bool {
+        if self.tracks.iter().all(|track| track.config.kind() != unit.kind) {
             return self.keep_early(unit);
         }
         if self.behind && !starts_gop {
@@ -156,7 +166,7 @@ impl Carried {
         }
         let most = if self.srtp.is_some() { MAX_SEALED_SEGMENTS } else { usize::MAX };
         let max_segments = self.sockets.max_segments().min(most);
-        let pushed = self.pacer.push(unit.kind, &unit.packets, max_segments);
+        let pushed = self.pacer.push(unit.kind, unit.packets, max_segments);
         self.behind = pushed.is_err();
         if !self.behind && self.history.as_ref().is_some_and(History::is_lossy) {
             self.pacer.repeat_last();
@@ -166,14 +176,15 @@ impl Carried {
     }
 
     /// Keeps what the node would refuse until it knows of the track. Too much of it: from the next keyframe on.
-    fn keep_early(&mut self, unit: &Arc<Unit>) -> bool {
+    fn keep_early(&mut self, unit: AccessUnit<'_>) -> bool {
         if self.early.len() == MAX_EARLY {
-            self.config.metrics.drop(Dropped::LegBehind, MAX_EARLY as u32);
+            self.config.metrics.leave_out(MAX_EARLY as u32);
             self.early.clear();
         }
         let keep = !self.early.is_empty() || unit.keyframe || unit.kind == MediaKind::Audio;
         if keep {
-            self.early.push_back(unit.clone());
+            let packets = unit.packets.clone();
+            self.early.push_back(Early { kind: unit.kind, keyframe: unit.keyframe, packets });
         }
         keep
     }
@@ -231,7 +242,7 @@ impl Carried {
                 self.blocked = true;
             }
             Sent::Failed(kind) => {
-                metrics.drop(Dropped::SendFailed, run.run.packets.into());
+                metrics.fail(run.run.packets.into());
                 debug!(%kind, packets = run.run.packets, "packets could not be sent");
             }
         }
@@ -245,15 +256,13 @@ impl Carried {
         {
             return Err(Broken::Silent);
         }
-        let Some(origin) = self.config.origin.get() else { return Ok(()) };
-        let compounds: Vec<_> =
-            self.reports.sender_reports(&self.announced.tracks, origin, wall_clock()).collect();
+        let compounds: Vec<_> = self.reports.sender_reports(&self.tracks, wall_clock()).collect();
+        self.reported |= !compounds.is_empty();
         for compound in compounds {
             if let Err(error) = self.send_rtcp(&compound) {
                 self.rtcp_error(&error)?;
             }
         }
-        self.reported = true;
         Ok(())
     }
 
@@ -288,10 +297,10 @@ impl Carried {
     }
 
     fn read_report(&mut self, packets: &[RtcpPacket]) {
-        let reception = Reports::reception(packets, &self.announced.tracks, wall_clock());
+        let reception = Reports::reception(packets, &self.tracks, wall_clock());
         let Some(reception) = reception else { return };
-        // The node is there, also for who renews its leases.
-        self.config.keeper.heard_of(&self.node_id);
+        self.status.reports.fetch_add(1, Relaxed);
+        (self.on_report)();
         self.refused = 0;
         self.heard = true;
         self.unreported = None;
@@ -306,9 +315,9 @@ impl Carried {
     fn answer(&mut self, source: u32, missing: &[u16]) {
         let metrics = &self.config.metrics;
         metrics.nacks.inc();
-        let mut tracks = self.announced.tracks.iter();
+        let mut tracks = self.tracks.iter();
         let (Some(history), Some(track)) =
-            (&mut self.history, tracks.find(|track| track.identity.ssrc == source))
+            (&mut self.history, tracks.find(|track| track.ssrc == source))
         else {
             return;
         };
@@ -351,7 +360,7 @@ impl Carried {
     }
 
     pub(super) fn say_bye(&mut self) {
-        let bye = self.reports.bye(&self.announced.tracks);
+        let bye = self.reports.bye(&self.tracks);
         let _ = self.send_rtcp(&bye);
     }
 }

@@ -1,6 +1,6 @@
 //! A leg that is up: access units through the pacer into the socket, Sender Reports, Receiver Reports.
 //!
-//! The stream's actor sends each access unit itself, in the call that hands it over: no task is woken for it. What has to wait, for its
+//! Who has an access unit sends it itself, in the call that hands it over: no task is woken for it. What has to wait, for its
 //! burst or for the socket, is left to the leg's task, which also reports and hears the node. Both work on [`Carried`] under its lock.
 
 mod carried;
@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use media::{codec::MediaKind, rtp::PacketBatch};
 use tokio::{
     sync::Notify,
     time::{MissedTickBehavior, interval, sleep_until},
@@ -18,8 +19,7 @@ use tokio::{
 use tracing::Span;
 
 use self::carried::{Carried, MAX_UNREPORTED, Waits};
-use super::{Announced, LegConfig, control::Established, socket::LegSockets};
-use crate::stream::Unit;
+use crate::{Opened, Track, socket::LegSockets};
 
 /// The largest RTCP compound that is read; more than any datagram of Ethernet.
 const RTCP_BUFFER_BYTES: usize = 2048;
@@ -31,7 +31,7 @@ const ROOM_BYTES: usize = 1 << 20;
 
 /// Why a leg is no longer carried.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// The node's port is closed.
     #[error("the node's RTP port is closed")]
     Refused,
@@ -46,8 +46,22 @@ pub(super) enum Broken {
     StreamGone,
 }
 
+/// An access unit, ready to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessUnit<'a> {
+    /// Its track.
+    pub kind: MediaKind,
+    /// It holds an IDR.
+    pub keyframe: bool,
+    /// Its packets.
+    pub packets: &'a PacketBatch,
+}
+
+/// Told of each Receiver Report of the node. It must not wait.
+pub type OnReport = Box<dyn Fn() + Send + Sync>;
+
 /// See the module.
-pub(crate) struct Carrier {
+pub struct Carrier {
     sockets: Arc<LegSockets>,
     interval: Duration,
     carried: Mutex<Carried>,
@@ -59,7 +73,7 @@ pub(crate) struct Carrier {
 
 /// What becomes of an access unit that is handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Handed {
+pub enum Handed {
     /// It is on its way, or waits for its turn.
     Taken,
     /// It was left out: the leg is behind.
@@ -69,16 +83,16 @@ pub(crate) enum Handed {
 }
 
 impl Carrier {
-    /// Before the first packet.
-    pub(super) fn new(config: Arc<LegConfig>, up: &Established, bring_up: Span) -> Self {
-        let interval = config.rtp.sender_report_interval;
-        let carried = Carried::new(config, up, bring_up);
+    /// Before the first packet; that goes out under the span `bring_up`.
+    pub fn new(leg: &Opened, on_report: OnReport, bring_up: Span) -> Self {
+        let interval = leg.config.rtp.sender_report_interval;
+        let carried = Carried::new(leg, on_report, bring_up);
         let (left, room) = (Notify::new(), Notify::new());
-        Self { sockets: up.sockets.clone(), interval, carried: Mutex::new(carried), left, room }
+        Self { sockets: leg.sockets.clone(), interval, carried: Mutex::new(carried), left, room }
     }
 
     /// Sends an access unit, or as much of it as may go out now.
-    pub(crate) fn send(&self, unit: &Arc<Unit>, starts_gop: bool) -> Handed {
+    pub fn send(&self, unit: AccessUnit<'_>, starts_gop: bool) -> Handed {
         let mut carried = self.lock();
         if carried.is_closed {
             return Handed::Closed;
@@ -97,7 +111,7 @@ impl Carrier {
     }
 
     /// Waits until what waits to be sent is not too much. Cancel safe.
-    pub(crate) async fn room(&self) {
+    pub async fn room(&self) {
         loop {
             // Taken first, so that no word in between is slept through.
             let room = self.room.notified();
@@ -109,7 +123,7 @@ impl Carrier {
     }
 
     /// Whether it is no longer carried.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
 
@@ -119,7 +133,7 @@ impl Carrier {
     }
 
     /// Carries until the leg breaks. Cancel safe.
-    pub(super) async fn run(&self) -> Broken {
+    pub async fn run(&self) -> Broken {
         let mut buffer = [0; RTCP_BUFFER_BYTES];
         let mut report_ticks = interval(self.interval);
         report_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,18 +167,18 @@ impl Carrier {
     }
 
     /// The node knows of these tracks now; they extend those that it knew of.
-    pub(super) fn learn(&self, announced: Arc<Announced>) {
-        self.lock().learn(announced);
+    pub fn learn(&self, tracks: Vec<Track>) {
+        self.lock().learn(tracks);
         self.left.notify_one();
     }
 
     /// Tells the node that the sources leave.
-    pub(super) fn say_bye(&self) {
+    pub fn say_bye(&self) {
         self.lock().say_bye();
     }
 
     /// It is no longer carried: what is handed over is not taken, and what waits is dropped.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         self.lock().close();
         self.room.notify_waiters();
     }

@@ -36,7 +36,7 @@ pub(crate) struct QueueFull;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// What is asked for goes first. Bounded by what may be sent again ([`History`](super::history::History)).
+    /// What is asked for goes first. Bounded by what may be sent again ([`History`](crate::history::History)).
     asked_for: VecDeque<PacedRun>,
     queue: VecDeque<PacedRun>,
     queued_bytes: usize,

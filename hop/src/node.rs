@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use media::{
-    sdp::{SessionDescription, TrackDescription},
-    srtp::MasterKey,
-};
+use media::sdp::{SessionDescription, TrackDescription};
 use proto::v1::{self, stream_control_client::StreamControlClient};
-use registry::Grant;
 use svc_core::{
     error::{Kind, PORT_IN_USE},
     grpc,
@@ -15,8 +11,7 @@ use svc_core::{
 use tonic_types::StatusExt;
 use tracing::debug;
 
-use super::{LegConfig, socket::LegSockets};
-use crate::stream::Track;
+use crate::{Config, Opened, Target, Track};
 
 /// How long a node may take to answer StartStream: it binds a port, which takes milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,38 +21,34 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why a node did not start a stream.
 #[derive(Debug, thiserror::Error)]
 #[error("node {node_id} at {url:?}: {message}")]
-pub(super) struct NodeError {
+pub struct NodeError {
     node_id: String,
     url: String,
     message: String,
-    pub(super) kind: Kind,
+    /// How it answered.
+    pub kind: Kind,
     /// The node could not bind the port of the lease.
-    pub(super) port_in_use: bool,
+    pub port_in_use: bool,
 }
 
-/// Tells the node of a lease what comes from `sockets`, and by which key; it has bound its port when it answers.
-pub(super) async fn start(
-    config: &LegConfig,
-    grant: &Grant,
-    sockets: &LegSockets,
-    tracks: &[Track],
-    key: Option<&MasterKey>,
-) -> Result<(), NodeError> {
+/// Tells the node of a leg what comes on it, and by which key; it has bound its port when it answers.
+pub(crate) async fn start(leg: &Opened, tracks: &[Track]) -> Result<(), NodeError> {
+    let Opened { config, target, sockets, key, .. } = leg;
     let description = SessionDescription {
         name: config.key.as_str().to_owned(),
         source_address: sockets.local_ip().ok(),
-        crypto: key.cloned(),
+        crypto: key.clone(),
         tracks: tracks.iter().map(|track| describe(config, track)).collect(),
     };
     let request = v1::StartStreamRequest {
         stream_key: config.key.as_str().to_owned(),
         session_description: description.to_leg_sdp(sockets.rtp_address()),
-        lease: Some(registry::lease_to_proto(grant.lease.clone())),
+        lease: Some(registry::lease_to_proto(target.lease.clone())),
         ..Default::default()
     };
-    let url = &grant.node.info.grpc_url;
+    let url = &target.node.grpc_url;
     let failure = |kind, message: String, port_in_use| NodeError {
-        node_id: grant.node.info.id.clone(),
+        node_id: target.node.id.clone(),
         url: url.clone(),
         message,
         kind,
@@ -79,25 +70,25 @@ pub(super) async fn start(
     }
 }
 
-fn describe(config: &LegConfig, track: &Track) -> TrackDescription {
+fn describe(config: &Config, track: &Track) -> TrackDescription {
     TrackDescription {
         config: track.config.clone(),
-        payload_type: track.identity.payload_type,
-        ssrc: Some(track.identity.ssrc),
+        payload_type: track.payload_type,
+        ssrc: Some(track.ssrc),
         cname: Some(config.cname.clone()),
         nack: config.hop.nack,
     }
 }
 
-/// Tells the node of a lease that the stream ends.
-pub(super) async fn stop(config: &LegConfig, grant: &Grant) {
+/// Tells the node of a leg that the stream ends.
+pub async fn stop(config: &Config, target: &Target) {
     let mut request = tonic::Request::new(v1::StopStreamRequest {
         stream_key: config.key.as_str().to_owned(),
-        epoch: grant.lease.epoch,
+        epoch: target.lease.epoch,
         ..Default::default()
     });
     request.set_timeout(STOP_TIMEOUT);
-    let Ok(channel) = grpc::channel(&grant.node.info.grpc_url) else { return };
+    let Ok(channel) = grpc::channel(&target.node.grpc_url) else { return };
     let mut client = StreamControlClient::new(channel);
     match tokio::time::timeout(STOP_TIMEOUT, client.stop_stream(request)).await {
         Ok(Ok(_)) => {}
