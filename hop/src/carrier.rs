@@ -127,7 +127,8 @@ impl Carrier {
         self.lock().is_closed
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether what waits to be sent is not too much.
+    pub fn has_room(&self) -> bool {
         let carried = self.lock();
         carried.is_closed || carried.pacer.queued_bytes() < ROOM_BYTES
     }

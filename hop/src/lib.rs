@@ -17,6 +17,6 @@ mod track;
 
 pub use carrier::{AccessUnit, Broken, Carrier, Handed, OnReport};
 pub use metrics::{Instruments, LEG_BEHIND};
-pub use node::{NodeError, stop};
+pub use node::{Feeder, NodeError, stop};
 pub use opened::{Config, LegStatus, OpenError, Opened, Target};
 pub use track::{Clock, Track};

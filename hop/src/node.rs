@@ -1,13 +1,15 @@
-//! What a leg says to its node: StartStream, StopStream.
+//! What is said to nodes about a leg: StartStream, StopStream.
 
 use std::time::Duration;
 
 use media::sdp::{SessionDescription, TrackDescription};
 use proto::v1::{self, stream_control_client::StreamControlClient};
+use registry::NodeInfo;
 use svc_core::{
-    error::{Kind, PORT_IN_USE},
-    grpc,
+    error::{ApiError, Kind, PORT_IN_USE},
+    grpc::{self, Channel},
 };
+use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 use tracing::debug;
 
@@ -18,8 +20,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to answer StopStream.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a node did not start a stream.
-#[derive(Debug, thiserror::Error)]
+/// Why a node did not do what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("node {node_id} at {url:?}: {message}")]
 pub struct NodeError {
     node_id: String,
@@ -27,8 +29,21 @@ pub struct NodeError {
     message: String,
     /// How it answered.
     pub kind: Kind,
-    /// The node could not bind the port of the lease.
+    /// The node of the lease could not bind its port.
     pub port_in_use: bool,
+}
+
+impl NodeError {
+    fn new(node: &NodeInfo, kind: Kind, message: String, port_in_use: bool) -> Self {
+        Self { node_id: node.id.clone(), url: node.grpc_url.clone(), message, kind, port_in_use }
+    }
+}
+
+impl From<&NodeError> for ApiError {
+    fn from(error: &NodeError) -> Self {
+        let reason = if error.port_in_use { PORT_IN_USE } else { "LEG_FAILED" };
+        Self::reason(error.kind, reason, error.to_string())
+    }
 }
 
 /// Tells the node of a leg what comes on it, and by which key; it has bound its port when it answers.
@@ -46,27 +61,73 @@ pub(crate) async fn start(leg: &Opened, tracks: &[Track]) -> Result<(), NodeErro
         lease: Some(registry::lease_to_proto(target.lease.clone())),
         ..Default::default()
     };
-    let url = &target.node.grpc_url;
-    let failure = |kind, message: String, port_in_use| NodeError {
-        node_id: target.node.id.clone(),
-        url: url.clone(),
-        message,
-        kind,
-        port_in_use,
-    };
-    let channel = grpc::channel(url)
-        .map_err(|error| failure(Kind::InvalidArgument, error.to_string(), false))?;
-    let mut request = tonic::Request::new(request);
-    request.set_timeout(START_TIMEOUT);
-    let mut client = StreamControlClient::new(channel);
-    match tokio::time::timeout(START_TIMEOUT, client.start_stream(request)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(status)) => {
+    let mut client = client(&target.node)?;
+    start_on(&target.node, &mut client, request, START_TIMEOUT).await.map(drop)
+}
+
+/// A node that is to feed others; clones share one connection.
+#[derive(Clone)]
+pub struct Feeder {
+    node: NodeInfo,
+    client: StreamControlClient<Channel>,
+}
+
+impl Feeder {
+    /// The feeder that this node is.
+    pub fn new(node: NodeInfo) -> Result<Self, NodeError> {
+        let client = client(&node)?;
+        Ok(Self { node, client })
+    }
+
+    /// Its node's id.
+    pub fn node_id(&self) -> &str {
+        &self.node.id
+    }
+
+    /// Has it feed the node of `target` with a stream that it has, or go on doing so. The leg as it is there.
+    pub async fn feed(
+        &mut self,
+        target: &Target,
+        patience: Duration,
+    ) -> Result<v1::Leg, NodeError> {
+        let request = v1::StartStreamRequest {
+            stream_key: target.lease.stream_key.as_str().to_owned(),
+            lease: Some(registry::lease_to_proto(target.lease.clone())),
+            feed: Some(registry::info_to_proto(target.node.clone())),
+            ..Default::default()
+        };
+        let stream = start_on(&self.node, &mut self.client, request, patience).await?;
+        let mut legs = stream.into_iter().flat_map(|stream| stream.legs);
+        let leg = legs.find(|leg| leg.node_id == target.node.id);
+        // A node of an older version.
+        let no_feed = || "it does not feed other nodes".to_owned();
+        leg.ok_or_else(|| NodeError::new(&self.node, Kind::Unimplemented, no_feed(), false))
+    }
+
+    /// Tells it to feed the node of `target` no longer.
+    pub async fn stop(&mut self, target: &Target) {
+        let node_id = target.node.id.clone();
+        let request = v1::StopStreamRequest { node_id, ..of_stream(target) };
+        stop_on(&self.node, &mut self.client, request).await;
+    }
+}
+
+async fn start_on(
+    node: &NodeInfo,
+    client: &mut StreamControlClient<Channel>,
+    request: v1::StartStreamRequest,
+    patience: Duration,
+) -> Result<Option<v1::Stream>, NodeError> {
+    let mut request = Request::new(request);
+    request.set_timeout(patience);
+    match within(patience, client.start_stream(request)).await {
+        Ok(started) => Ok(started.into_inner().stream),
+        Err(status) => {
             let info = status.get_details_error_info();
             let port_in_use = info.is_some_and(|info| info.reason == PORT_IN_USE);
-            Err(failure(Kind::from_code(status.code()), status.message().into(), port_in_use))
+            let kind = Kind::from_code(status.code());
+            Err(NodeError::new(node, kind, status.message().to_owned(), port_in_use))
         }
-        Err(_) => Err(failure(Kind::DeadlineExceeded, "no answer to StartStream".into(), false)),
     }
 }
 
@@ -81,18 +142,41 @@ fn describe(config: &Config, track: &Track) -> TrackDescription {
 }
 
 /// Tells the node of a leg that the stream ends.
-pub async fn stop(config: &Config, target: &Target) {
-    let mut request = tonic::Request::new(v1::StopStreamRequest {
-        stream_key: config.key.as_str().to_owned(),
-        epoch: target.lease.epoch,
-        ..Default::default()
-    });
+pub async fn stop(target: &Target) {
+    let request = v1::StopStreamRequest { epoch: target.lease.epoch, ..of_stream(target) };
+    let Ok(mut client) = client(&target.node) else { return };
+    stop_on(&target.node, &mut client, request).await;
+}
+
+fn of_stream(target: &Target) -> v1::StopStreamRequest {
+    let stream_key = target.lease.stream_key.as_str().to_owned();
+    v1::StopStreamRequest { stream_key, ..Default::default() }
+}
+
+async fn stop_on(
+    node: &NodeInfo,
+    client: &mut StreamControlClient<Channel>,
+    request: v1::StopStreamRequest,
+) {
+    let mut request = Request::new(request);
     request.set_timeout(STOP_TIMEOUT);
-    let Ok(channel) = grpc::channel(&target.node.grpc_url) else { return };
-    let mut client = StreamControlClient::new(channel);
-    match tokio::time::timeout(STOP_TIMEOUT, client.stop_stream(request)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(status)) => debug!(%status, "StopStream on the node"),
-        Err(_) => debug!("no answer to StopStream from the node"),
+    if let Err(status) = within(STOP_TIMEOUT, client.stop_stream(request)).await {
+        debug!(node = node.id, %status, "StopStream");
     }
+}
+
+fn client(node: &NodeInfo) -> Result<StreamControlClient<Channel>, NodeError> {
+    let channel = grpc::channel(&node.grpc_url);
+    let no_url = |error: tonic::transport::Error| {
+        NodeError::new(node, Kind::InvalidArgument, error.to_string(), false)
+    };
+    Ok(StreamControlClient::new(channel.map_err(no_url)?))
+}
+
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Status> {
+    let late = |_| Err(Status::deadline_exceeded(format!("no answer in {patience:?}")));
+    tokio::time::timeout(patience, call).await.unwrap_or_else(late)
 }

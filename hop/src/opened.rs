@@ -5,11 +5,13 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use media::{StreamKey, srtp::MasterKey};
+use proto::v1;
 use registry::{Lease, NodeInfo};
 use svc_core::config::{HopConfig, RtpConfig};
 
@@ -55,6 +57,36 @@ pub struct LegStatus {
     pub round_trip_ns: AtomicU64,
     /// Receiver Reports, modulo 2^32.
     pub reports: AtomicU32,
+}
+
+impl LegStatus {
+    /// Takes over what another sender says of the leg.
+    pub fn adopt(&self, leg: &v1::Leg) {
+        let trip =
+            leg.round_trip_time.map_or(Duration::ZERO, |trip| proto::std_duration(Some(trip)));
+        self.established.store(leg.established, Relaxed);
+        self.packets_sent.store(leg.packets_sent, Relaxed);
+        self.fraction_lost.store(leg.fraction_lost, Relaxed);
+        self.round_trip_ns.store(u64::try_from(trip.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.reports.store(leg.reports, Relaxed);
+    }
+
+    /// The leg as the API shows it.
+    pub fn to_proto(&self, lease: &Lease, rtp_address: SocketAddr) -> v1::Leg {
+        let round_trip = self.round_trip_ns.load(Relaxed);
+        v1::Leg {
+            node_id: lease.node_id.clone(),
+            rtp_address: rtp_address.to_string(),
+            lease: Some(registry::lease_to_proto(lease.clone())),
+            established: self.established.load(Relaxed),
+            packets_sent: self.packets_sent.load(Relaxed),
+            fraction_lost: self.fraction_lost.load(Relaxed),
+            round_trip_time: (round_trip > 0)
+                .then(|| proto::duration(Duration::from_nanos(round_trip))),
+            fed_by: String::new(),
+            reports: self.reports.load(Relaxed),
+        }
+    }
 }
 
 /// Why a leg could not be opened.
@@ -121,5 +153,20 @@ impl Opened {
     /// What changes often.
     pub fn status(&self) -> Arc<LegStatus> {
         self.status.clone()
+    }
+
+    /// Where it goes, and what allows it.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How many tracks the node was told of.
+    pub fn track_count(&self) -> usize {
+        self.tracks.len()
+    }
+
+    /// Where what happens is counted.
+    pub fn metrics(&self) -> &Instruments {
+        &self.config.metrics
     }
 }

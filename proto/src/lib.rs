@@ -11,8 +11,15 @@ pub mod v1 {
 impl std::fmt::Debug for v1::StartStreamRequest {
     /// Without the keys of its session description (RFC 4568) and the credentials of its URL.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { stream_key, source_url, session_description, lease, offline_picture, node_id } =
-            self;
+        let Self {
+            stream_key,
+            source_url,
+            session_description,
+            lease,
+            offline_picture,
+            node_id,
+            feed,
+        } = self;
         f.debug_struct("StartStreamRequest")
             .field("stream_key", stream_key)
             .field("source_url", &without_credentials(source_url))
@@ -20,6 +27,7 @@ impl std::fmt::Debug for v1::StartStreamRequest {
             .field("lease", lease)
             .field("offline_picture", offline_picture)
             .field("node_id", node_id)
+            .field("feed", feed)
             .finish()
     }
 }

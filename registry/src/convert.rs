@@ -19,6 +19,24 @@ pub struct LeaseFields {
     pub rtp_port: &'static str,
 }
 
+/// The names of the fields of a node in a request.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeFields {
+    /// Of the address.
+    pub rtp_address: &'static str,
+    /// Of the first port.
+    pub rtp_port_min: &'static str,
+    /// Of the last port.
+    pub rtp_port_max: &'static str,
+}
+
+/// Of `RegisterNodeRequest.node`.
+pub(crate) const NODE: NodeFields = NodeFields {
+    rtp_address: "node.rtp_address",
+    rtp_port_min: "node.rtp_port_min",
+    rtp_port_max: "node.rtp_port_max",
+};
+
 /// Of `AllocatePortRequest.reassert`.
 pub(crate) const REASSERT: LeaseFields =
     LeaseFields { stream_key: "reassert.stream_key", rtp_port: "reassert.rtp_port" };
@@ -62,7 +80,8 @@ pub fn lease_from_proto(lease: v1::Lease, fields: &LeaseFields) -> Result<Lease,
     })
 }
 
-pub(crate) fn info_to_proto(info: NodeInfo) -> v1::Node {
+/// What a node announces, as the API shows it.
+pub fn info_to_proto(info: NodeInfo) -> v1::Node {
     v1::Node {
         node_id: info.id,
         rtp_address: info.rtp_address.to_string(),
@@ -84,20 +103,25 @@ pub(crate) fn node_to_proto(node: Node) -> v1::Node {
     }
 }
 
-pub(crate) fn node_from_proto(node: v1::Node) -> Result<Node, RegistryError> {
+/// What a node announces out of a request, whose fields are called `fields` where they cannot be.
+pub fn info_from_proto(node: v1::Node, fields: &NodeFields) -> Result<NodeInfo, RegistryError> {
     let rtp_address: IpAddr = node.rtp_address.parse().map_err(|_| {
-        invalid("node.rtp_address", format!("{:?} is not an IP address", node.rtp_address))
+        invalid(fields.rtp_address, format!("{:?} is not an IP address", node.rtp_address))
     })?;
-    let info = NodeInfo {
+    Ok(NodeInfo {
         id: node.node_id,
         rtp_address,
-        rtp_port_min: port("node.rtp_port_min", node.rtp_port_min)?,
-        rtp_port_max: port("node.rtp_port_max", node.rtp_port_max)?,
+        rtp_port_min: port(fields.rtp_port_min, node.rtp_port_min)?,
+        rtp_port_max: port(fields.rtp_port_max, node.rtp_port_max)?,
         rtsp_url: node.rtsp_url,
         grpc_url: node.grpc_url,
         draining: node.draining,
-    };
-    Ok(Node { info, leases: node.leases, registered_at: system_time(node.registered_at) })
+    })
+}
+
+pub(crate) fn node_from_proto(node: v1::Node) -> Result<Node, RegistryError> {
+    let (leases, registered_at) = (node.leases, system_time(node.registered_at));
+    Ok(Node { info: info_from_proto(node, &NODE)?, leases, registered_at })
 }
 
 /// The lease and node of a response.

@@ -23,7 +23,9 @@ mod validate;
 mod conformance;
 
 pub use client::Client;
-pub use convert::{LeaseFields, lease_from_proto, lease_to_proto};
+pub use convert::{
+    LeaseFields, NodeFields, info_from_proto, info_to_proto, lease_from_proto, lease_to_proto,
+};
 pub use engine::{Engine, RegistryError, Watch, WatchEvent};
 #[cfg(feature = "etcd")]
 pub use etcd::{EtcdConfig, EtcdEngine, Secret, TlsConfig};
