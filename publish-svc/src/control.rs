@@ -1,5 +1,6 @@
 //! StreamControl on publish-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
 
+mod feeding;
 mod leaving;
 mod orphans;
 
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     demand::Demand,
+    feeds::{FeedContext, Feeds},
     leg::{
         BindError, Counters, Leg, LegSettings, LegSpec, LegState, PortPair, Ports, StreamStatus,
     },
@@ -59,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) streams: Arc<Streams>,
     /// Streams that the node asked for.
     pub(crate) demand: Arc<Demand>,
+    /// For the feeds of further nodes.
+    pub(crate) feeds: Arc<FeedContext>,
     /// Where what is counted is added up.
     pub(crate) metrics: Instruments,
 }
@@ -106,19 +110,11 @@ impl Control {
     }
 
     fn read_lease(&self, key: &StreamKey, lease: v1::Lease) -> Result<Lease, ApiError> {
-        const FIELDS: LeaseFields =
-            LeaseFields { stream_key: "lease.stream_key", rtp_port: "lease.rtp_port" };
-        let lease = registry::lease_from_proto(lease, &FIELDS)?;
-        if lease.stream_key != *key {
-            return Err(ApiError::field(FIELDS.stream_key, "is not the stream_key of the request"));
-        }
+        let lease = read_any_lease(key, lease)?;
         if lease.node_id != self.context.node_id {
             let here = &self.context.node_id;
             let problem = format!("unknown node {:?}; this one is {here:?}", lease.node_id);
             return Err(ApiError::field("lease.node_id", problem));
-        }
-        if lease.rtp_port == 0 || lease.rtp_port % 2 == 1 {
-            return Err(ApiError::field(FIELDS.rtp_port, "is an even port from 2 to 65534"));
         }
         Ok(lease)
     }
@@ -167,6 +163,7 @@ impl Control {
         let started = Started { sdp, description, lease, by_hand, orphaned: false }.into();
         let entry = Arc::new(Entry {
             published,
+            feeds: Feeds::new(status.clone()),
             status,
             counters,
             leg,
@@ -255,6 +252,10 @@ impl Control {
         let Some(slot) = entry.leg.slot().await else {
             return Err(ApiError::not_found("stream", &wanted.key));
         };
+        if lease.epoch > started.lease.epoch {
+            // Whom it fed it fed for its old owner.
+            entry.feeds.end_all();
+        }
         let done = slot.replace(spec(ports, description.clone()));
         let _ = done.await;
         *entry.started.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -312,6 +313,20 @@ impl Control {
     }
 }
 
+/// A lease of this stream, on whatever node.
+fn read_any_lease(key: &StreamKey, lease: v1::Lease) -> Result<Lease, ApiError> {
+    const FIELDS: LeaseFields =
+        LeaseFields { stream_key: "lease.stream_key", rtp_port: "lease.rtp_port" };
+    let lease = registry::lease_from_proto(lease, &FIELDS)?;
+    if lease.stream_key != *key {
+        return Err(ApiError::field(FIELDS.stream_key, "is not the stream_key of the request"));
+    }
+    if lease.rtp_port == 0 || lease.rtp_port % 2 == 1 {
+        return Err(ApiError::field(FIELDS.rtp_port, "is an even port from 2 to 65534"));
+    }
+    Ok(lease)
+}
+
 /// With `PORT_IN_USE` the port is rejected, and another asked for.
 fn unbound(error: &BindError) -> ApiError {
     let message = format!("RTP port {} cannot be bound: {}", error.port, error.source);
@@ -359,9 +374,14 @@ impl StreamControl for Control {
         &self,
         request: Request<v1::StartStreamRequest>,
     ) -> Result<Response<v1::StartStreamResponse>, Status> {
-        let wanted = self.read(request.into_inner())?;
-        let control = self.clone();
-        let stream = whole(async move { control.start(wanted).await }).await?;
+        let (control, request) = (self.clone(), request.into_inner());
+        let stream = if request.feed.is_some() {
+            let wanted = feeding::read(request)?;
+            whole(async move { control.feed(wanted).await }).await?
+        } else {
+            let wanted = self.read(request)?;
+            whole(async move { control.start(wanted).await }).await?
+        };
         Ok(Response::new(v1::StartStreamResponse { stream: Some(stream) }))
     }
 
@@ -372,8 +392,8 @@ impl StreamControl for Control {
         let request = request.into_inner();
         let key = stream_key(&request.stream_key)?;
         if !request.node_id.is_empty() {
-            let error = ApiError::field("node_id", "is for ingest-svc; leave it empty here");
-            return Err(error.into());
+            let stream = self.stop_feed(&key, &request.node_id)?;
+            return Ok(Response::new(v1::StopStreamResponse { stream: Some(stream) }));
         }
         let control = self.clone();
         let stream = whole(async move { control.stop(key, request.epoch).await }).await?;

@@ -293,11 +293,12 @@ impl Demand {
     /// Asks for the leg to be ended when the stream has had no reader for `publish.idle_leg_timeout`; completes when the stream has ended.
     async fn give_back_when_idle(&self, entry: &Entry) {
         let (key, readers) = (&entry.published.key, &entry.published.readers);
-        let mut changed = readers.changed.subscribe();
+        let (mut changed, mut fed) = (readers.changed.subscribe(), entry.feeds.changed.subscribe());
         loop {
             changed.borrow_and_update();
+            fed.borrow_and_update();
             let idle = async {
-                if readers.is_empty() {
+                if readers.is_empty() && entry.feeds.is_empty() {
                     tokio::time::sleep(self.config.idle).await;
                 } else {
                     std::future::pending::<()>().await;
@@ -306,6 +307,7 @@ impl Demand {
             tokio::select! {
                 () = entry.published.ended.cancelled() => break,
                 changed = changed.changed() => if changed.is_err() { break },
+                fed = fed.changed() => if fed.is_err() { break },
                 () = idle => self.give_back(key).await,
             }
         }

@@ -5,6 +5,7 @@ mod control;
 mod convert;
 mod demand;
 mod fan_out;
+mod feeds;
 mod leases;
 mod leg;
 mod metrics;

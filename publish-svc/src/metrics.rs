@@ -61,6 +61,10 @@ pub(crate) struct Instruments {
     /// Streams that were not looked up since too many are.
     pub(crate) fetches_refused: Counter,
     fetches: Family<ReasonLabel, Counter>,
+    /// Nodes that are fed, a stream each.
+    pub(crate) feeds: Gauge,
+    /// What is sent to them.
+    pub(crate) feed: hop::Instruments,
     /// The RTP sockets of legs.
     pub(crate) leg_sockets: ReceiveSockets,
     skips: Family<ReasonLabel, Counter>,
@@ -92,7 +96,9 @@ pub(crate) struct Instruments {
 impl Instruments {
     /// The instruments, registered.
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let this = Self::default();
+        let not_fed = Family::default();
+        let feed = hop::Instruments::new(metrics, "publish_feed", not_fed.clone());
+        let this = Self { feed, ..Self::default() };
         let i = this.clone();
         metrics.register(|r| {
             r.register("publish_streams", "Streams", i.streams);
@@ -136,6 +142,9 @@ impl Instruments {
             r.register("publish_fetches_refused", help, i.fetches_refused);
             let help = "Streams whose lease ended and whose readers were kept for another ingest";
             r.register("publish_orphaned", help, i.orphaned);
+            r.register("publish_feeds", "Streams that are sent on to further nodes", i.feeds);
+            let help = "Access units that further nodes were not sent, or packets that failed";
+            r.register("publish_feed_dropped", help, not_fed);
             r.register("publish_readers", "Readers that play", i.readers);
             r.register("publish_reader_packets", "RTP packets sent to readers", i.reader_packets);
             let help = "Skips of readers that were too slow, by reason";

@@ -29,6 +29,7 @@ use crate::{
     book::Book,
     control::{Context, Control},
     demand::{Demand, DemandConfig},
+    feeds::FeedContext,
     leases,
     leg::{LegSettings, Ports},
     metrics::Instruments,
@@ -182,6 +183,7 @@ impl Publish {
             shutdown: shutdown.clone(),
             streams,
             demand,
+            feeds: FeedContext::new(config, &tasks, &instruments),
             metrics: instruments,
         });
         let (grpc, serve_grpc) =

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     convert,
+    feeds::Feeds,
     leg::{Counters, LegHandle, StreamStatus},
     stream::{PublishedStream, StreamSource},
 };
@@ -45,6 +46,8 @@ pub(crate) struct Entry {
     pub(crate) counters: Arc<Counters>,
     /// Its leg.
     pub(crate) leg: LegHandle,
+    /// The nodes that are fed with it.
+    pub(crate) feeds: Arc<Feeds>,
     /// When it was started.
     pub(crate) started_at: SystemTime,
     /// With what.
@@ -148,6 +151,7 @@ impl Streams {
             reader_counters: Some(convert::reader_counters(entry.published.readers.tally())),
             session_description: described.map(|d| d.sdp(unspecified)).unwrap_or_default(),
             lease: lease.map(registry::lease_to_proto),
+            legs: entry.feeds.to_proto(),
             ..Default::default()
         }
     }

@@ -3,6 +3,7 @@
 mod any_node;
 mod control;
 mod drain;
+mod feeds;
 mod metrics;
 mod multicast;
 mod orphans;

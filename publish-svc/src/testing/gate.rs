@@ -22,6 +22,7 @@ use super::free_ports;
 use crate::{
     control::{Context, Control},
     demand::{Demand, DemandConfig},
+    feeds::FeedContext,
     leg::{LegSettings, Ports},
     metrics::Instruments,
     streams::Streams,
@@ -81,6 +82,7 @@ impl Gate {
             node_id: "node-1".into(),
             ports: Ports::new(&config, metrics.leg_sockets.clone()),
             legs: LegSettings::new(&config),
+            feeds: FeedContext::new(&config, &tasks, &metrics),
             ring: config.ring,
             hold: config.publish.hold,
             keeper,

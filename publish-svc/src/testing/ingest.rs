@@ -28,7 +28,7 @@ use super::{Bench, Source, bench::PATIENCE, free_ports, leased};
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// StartStream of a leg.
-    Start(v1::StartStreamRequest),
+    Start(Box<v1::StartStreamRequest>),
     /// StopStream of a leg.
     Stop(v1::StopStreamRequest),
 }
@@ -140,7 +140,7 @@ impl StreamControl for Service {
     ) -> Result<Response<v1::StartStreamResponse>, Status> {
         let request = request.into_inner();
         let (key, node_id) = (request.stream_key.clone(), request.node_id.clone());
-        let _ = self.asked.send(Asked::Start(request));
+        let _ = self.asked.send(Asked::Start(Box::new(request)));
         self.may.acquire().await.unwrap().forget();
         if let Some(refusal) = self.refusal.lock().unwrap().clone() {
             return Err(refusal);
