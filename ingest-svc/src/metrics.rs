@@ -215,7 +215,7 @@ impl Instruments {
             r.register("ingest_gops_overflowed", help, i.gops_overflowed);
             r.register("ingest_legs", "Legs on which RTP flows", i.legs);
             r.register("ingest_legs_established", "Legs brought up", i.legs_established);
-            let help = "Legs that nodes asked for beyond ingest.max_legs";
+            let help = "Legs that nodes asked for beyond what one stream can have";
             r.register("ingest_legs_refused", help, i.legs_refused);
             let help = "Failed attempts to bring up a leg";
             r.register("ingest_leg_failures", help, i.leg_failures);

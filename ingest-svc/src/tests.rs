@@ -195,7 +195,7 @@ async fn what_is_published_is_sent_to_a_node_from_the_first_access_unit_on() {
             Received::Rtcp(compound, _) => {
                 reports.push(media::rtcp::parse_compound(&compound).unwrap());
             }
-            Received::Start(_) | Received::Stop(_) => panic!("one StartStream"),
+            Received::Start(_) | Received::Stop(_) | Received::Feed(_) => panic!("one StartStream"),
         }
     }
     assert_eq!(pictures, (0..10).map(|n| n * 40).collect::<Vec<_>>());
@@ -267,7 +267,7 @@ async fn a_publisher_that_comes_back_in_time_goes_on_on_the_same_leg() {
                 }
             }
             Received::Start(_) => panic!("the leg stays"),
-            Received::Rtcp(..) | Received::Stop(_) => {}
+            Received::Rtcp(..) | Received::Stop(_) | Received::Feed(_) => {}
         }
     };
     assert_eq!(next.ssrc, last.ssrc);
@@ -480,7 +480,11 @@ async fn a_drain_ends_publishers_and_releases_leases_but_not_the_readers() {
     assert!(!codes.is_empty());
     assert_eq!(engine.list_leases().await.unwrap(), []);
     let received = std::iter::from_fn(|| node.try_next());
-    assert!(!received.into_iter().any(|received| matches!(received, Received::Stop(_))));
+    assert!(
+        !received
+            .into_iter()
+            .any(|received| matches!(received, Received::Stop(_) | Received::Feed(_)))
+    );
 }
 
 mod http {

@@ -6,13 +6,18 @@
 //! | `PORT_IN_USE` | another port of the lease, at once |
 //! | UNAVAILABLE, DEADLINE_EXCEEDED, ABORTED | once more; the third time with another lease |
 //! | anything else | once more with another lease |
+//!
+//! Where another node is to send it ([`ways`](super::ways)) that node has the stream started on the leg's node, and answers for it.
+
+mod up;
 
 use std::{
-    pin::Pin,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
-use hop::{Broken, Carrier, NodeError, OpenError, Opened, Target};
+use hop::{LegStatus, NodeError, OpenError, Opened, Target};
 use registry::{Grant, LeaseId, RegistryError};
 use svc_core::error::{ApiError, Kind};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,11 +26,14 @@ use tracing::{Instrument, Span, debug, info, warn};
 use super::{
     Announced, Ending, LegConfig, LegEvent, Place,
     failure::{Failure, Pauses},
+    ways::{Fed, Offer, Way},
 };
 use crate::stream::LegFacts;
 
 /// Attempts with one lease at a node that does not answer.
 const MAX_ATTEMPTS_PER_LEASE: u32 = 3;
+/// How long a node may take to begin to feed another, whose own answer may take 5 s.
+const FEED_TIMEOUT: Duration = Duration::from_secs(6);
 /// Ports that are rejected in one attempt before it pauses.
 const MAX_REJECTIONS: u32 = 32;
 
@@ -49,20 +57,33 @@ pub(super) struct Control {
     attempts: u32,
     /// The node may know the stream under this lease.
     told: bool,
+    /// Who failed to feed it the last time.
+    avoid: Option<String>,
     /// The span under which the stream comes up first.
     bring_up: Span,
 }
 
 /// A leg that is up.
 struct Established {
-    opened: Opened,
+    link: Link,
     announced: Arc<Announced>,
+    way: Way,
+    /// Its node may feed others.
+    _offer: Offer,
+}
+
+/// Who sends it.
+enum Link {
+    /// We.
+    Here(Opened),
+    /// Another node.
+    Fed { fed: Box<Fed>, target: Target, status: Arc<LegStatus> },
 }
 
 /// Why the task left a leg that was up.
 enum Left {
     End(Ending),
-    Broken(Broken),
+    Broken(String),
     LeaseLost,
     /// A track has become another one.
     TracksChanged,
@@ -77,7 +98,8 @@ impl Control {
     ) -> Self {
         let place = config.place.clone();
         let config = Arc::new(config);
-        Self { config, signals, grant, place, lost: None, attempts: 0, told: false, bring_up }
+        let (lost, avoid) = (None, None);
+        Self { config, signals, grant, place, lost, attempts: 0, told: false, avoid, bring_up }
     }
 
     /// Brings the leg up and carries it, again and again until it is told to end.
@@ -140,22 +162,46 @@ impl Control {
         loop {
             let grant = self.grant().await?;
             let announced = self.signals.tracks.borrow_and_update().clone();
+            let way = self.config.ways.take(&grant.lease.node_id, self.avoid.as_deref());
+            let way = way.ok_or(Failure::NoWay)?;
             self.told = true;
-            let tracks = announced.to_hop(&self.config.origin);
-            match Opened::open(self.config.hop.clone(), target(&grant), tracks).await {
-                Ok(opened) => return Ok(self.established(grant, opened, announced)),
-                Err(OpenError::Node(NodeError { port_in_use: true, .. }))
-                    if rejections < MAX_REJECTIONS =>
-                {
+            let link = match way.by() {
+                None => self.open(&grant, &announced).await,
+                // Apart: most legs have no use for its room.
+                Some(fed) => Box::pin(self.ask_to_feed(fed, &grant)).await,
+            };
+            match link {
+                Ok(link) => return Ok(self.established(grant, link, way, announced)),
+                Err(error) if error.is_port_in_use() && rejections < MAX_REJECTIONS => {
                     rejections += 1;
                     self.config.metrics.ports_rejected.inc();
                     let (node, port) = (&grant.lease.node_id, grant.lease.rtp_port);
                     debug!(node, port, "the node could not bind the port");
                     self.grant = Some(self.config.keeper.reject(&grant.lease.id).await?);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn open(&self, grant: &Grant, announced: &Announced) -> Result<Link, Failure> {
+        let tracks = announced.to_hop(&self.config.origin);
+        Ok(Link::Here(Opened::open(self.config.hop.clone(), target(grant), tracks).await?))
+    }
+
+    async fn ask_to_feed(&mut self, mut fed: Fed, grant: &Grant) -> Result<Link, Failure> {
+        let (target, status) = (target(grant), Arc::<LegStatus>::default());
+        self.avoid = None;
+        match fed.feeder.feed(&target, FEED_TIMEOUT).await {
+            Ok(leg) => status.adopt(&leg),
+            Err(error) => {
+                if !error.port_in_use {
+                    self.avoid = Some(fed.feeder.node_id().to_owned());
+                }
+                return Err(Failure::Feeder(error));
+            }
+        }
+        Ok(Link::Fed { fed: Box::new(fed), target, status })
     }
 
     async fn grant(&mut self) -> Result<Grant, Failure> {
@@ -181,23 +227,32 @@ impl Control {
     fn established(
         &mut self,
         grant: Grant,
-        opened: Opened,
+        link: Link,
+        way: Way,
         announced: Arc<Announced>,
     ) -> Established {
         self.attempts = 0;
-        let (status, rtp_address) = (opened.status(), opened.rtp_address());
+        let (rtp_address, status, fed_by) = match &link {
+            Link::Here(opened) => (opened.rtp_address(), opened.status(), None),
+            Link::Fed { fed, target, status } => {
+                let rtp_address = SocketAddr::new(target.node.rtp_address, target.lease.rtp_port);
+                (rtp_address, status.clone(), Some(fed.feeder.node_id().to_owned()))
+            }
+        };
         status.established.store(true, Relaxed);
         self.config.metrics.legs_established.inc();
-        info!(node = grant.node.info.id, %rtp_address, epoch = grant.lease.epoch, "a leg is up");
+        let (node, epoch) = (&grant.lease.node_id, grant.lease.epoch);
+        info!(node, %rtp_address, epoch, fed_by, "a leg is up");
         let (id, primary) = (self.config.id, self.config.primary.load(Relaxed));
+        let offer = self.config.ways.offer(grant.node.info, &way);
         self.config.status.update(|facts| {
             if primary {
                 facts.problem = String::new();
             }
-            let leg = LegFacts { rtp_address, lease: grant.lease, status };
+            let leg = LegFacts { rtp_address, lease: grant.lease, status, fed_by };
             facts.legs.insert(id, leg);
         });
-        Established { opened, announced }
+        Established { link, announced, way, _offer: offer }
     }
 
     /// After a failure with which a lease is of no more use.
@@ -208,8 +263,11 @@ impl Control {
             Failure::Registry(RegistryError::UnknownLease(_) | RegistryError::Fenced { .. }) => {
                 false
             }
-            Failure::Registry(_) | Failure::NoOther(_) => true,
-            Failure::Open(OpenError::Socket { .. }) => self.attempts < MAX_ATTEMPTS_PER_LEASE,
+            Failure::Registry(_) | Failure::NoOther(_) | Failure::NoWay => true,
+            // Whose fault that is cannot be told.
+            Failure::Open(OpenError::Socket { .. }) | Failure::Feeder(_) => {
+                self.attempts < MAX_ATTEMPTS_PER_LEASE
+            }
             Failure::Open(OpenError::Node(NodeError { kind, .. })) => {
                 matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
                     && self.attempts < MAX_ATTEMPTS_PER_LEASE
@@ -220,63 +278,14 @@ impl Control {
         }
     }
 
-    async fn carry(
-        &mut self,
-        up: Established,
-        end: &mut oneshot::Receiver<Ending>,
-        bring_up: Span,
-    ) -> Left {
-        // A leg that is up has a lease.
-        let Some(grant) = &self.grant else { return Left::LeaseLost };
-        let (leg, node_id) = (self.config.id, grant.lease.node_id.clone());
-        let (keeper, reporting) = (self.config.keeper.clone(), node_id.clone());
-        // A node that reports is there, also for who renews its leases.
-        let on_report = Box::new(move || keeper.heard_of(&reporting));
-        let carrier = Arc::new(Carrier::new(&up.opened, on_report, bring_up));
-        let _closed = Closing(&carrier);
-        let ready = LegEvent::Ready { leg, node_id, carrier: carrier.clone() };
-        let ready = self.signals.events.send(ready);
-        let is_there = tokio::select! {
-            ending = &mut *end => return Left::End(ending.unwrap_or(Ending::StreamEnds)),
-            ready = ready => ready.is_ok(),
-        };
-        if !is_there {
-            return Left::Broken(Broken::StreamGone);
-        }
-        let (config, signals) = (&self.config, &mut self.signals);
-        let _up = Up::new(config);
-        let mut announced = up.announced.clone();
-        let mut telling = Telling::default();
-        let left = loop {
-            tokio::select! {
-                ending = &mut *end => break Left::End(ending.unwrap_or(Ending::StreamEnds)),
-                broken = carrier.run() => break Left::Broken(broken),
-                () = lease_lost(&mut signals.lost, &grant.lease.id) => break Left::LeaseLost,
-                anew = announced_anew(&mut signals.tracks, announced.announcement) => {
-                    if !anew.extends(&announced) {
-                        break Left::TracksChanged;
-                    }
-                    announced = anew;
-                    telling.begin(tell(config, &up.opened, announced.clone()));
-                }
-                told = telling.done() => carrier.learn(told.to_hop(&config.origin)),
-            }
-        };
-        if matches!(left, Left::End(Ending::StreamEnds)) {
-            carrier.say_bye();
-        }
-        up.opened.status().established.store(false, Relaxed);
-        left
-    }
-
     /// Gets ready to bring the leg up anew.
     async fn leave(&mut self, left: Left) {
         match left {
             Left::End(_) => {}
             // The lease holds: a node that came back takes it again.
             Left::Broken(broken) => {
-                warn!(%broken, "a leg is made anew");
-                self.config.set_problem(&broken.to_string());
+                warn!(broken, "a leg is made anew");
+                self.config.set_problem(&broken);
             }
             Left::LeaseLost => {
                 warn!("the lease of a leg is lost, it is made anew");
@@ -321,93 +330,11 @@ impl Control {
 
     async fn stop_on_node(&self) {
         if let Some(grant) = self.grant.as_ref().filter(|_| self.told) {
-            hop::stop(&self.config.hop, &target(grant)).await;
+            hop::stop(&target(grant)).await;
         }
     }
-}
-
-/// Closes a carrier however its leg is left.
-struct Closing<'a>(&'a Carrier);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// Counts a leg among those that are up.
-struct Up<'a>(&'a LegConfig);
-
-impl<'a> Up<'a> {
-    fn new(config: &'a LegConfig) -> Self {
-        config.metrics.legs.inc();
-        Self(config)
-    }
-}
-
-impl Drop for Up<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.legs.dec();
-    }
-}
-
-/// A node that is being told of further tracks while the leg goes on.
-#[derive(Default)]
-struct Telling<'a>(Option<Pin<Box<dyn Future<Output = Arc<Announced>> + Send + 'a>>>);
-
-impl<'a> Telling<'a> {
-    /// Takes the place of what was being told.
-    fn begin(&mut self, tell: impl Future<Output = Arc<Announced>> + Send + 'a) {
-        self.0 = Some(Box::pin(tell));
-    }
-
-    /// Completes when the node knows. Cancel safe.
-    async fn done(&mut self) -> Arc<Announced> {
-        let Some(telling) = &mut self.0 else { return std::future::pending().await };
-        let told = telling.await;
-        self.0 = None;
-        told
-    }
-}
-
-/// Tells a node of further tracks, again and again until it knows of them. The leg's other tracks go on meanwhile.
-async fn tell(config: &LegConfig, opened: &Opened, announced: Arc<Announced>) -> Arc<Announced> {
-    info!("a track has come late, the node is told");
-    let mut pauses = Pauses::default();
-    let tracks = announced.to_hop(&config.origin);
-    while let Err(error) = opened.tell(&tracks).await {
-        config.metrics.leg_failures.inc();
-        config.set_problem(&error.to_string());
-        warn!(%error, "a node cannot be told of a track that has come late");
-        tokio::time::sleep(pauses.next()).await;
-    }
-    config.set_problem("");
-    announced
 }
 
 fn target(grant: &Grant) -> Target {
     Target { lease: grant.lease.clone(), node: grant.node.info.clone() }
-}
-
-/// Completes when `lease` is lost.
-async fn lease_lost(lost: &mut mpsc::Receiver<LeaseId>, lease: &LeaseId) {
-    loop {
-        match lost.recv().await {
-            Some(id) if id == *lease => return,
-            Some(_) => {}
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Completes when another announcement than `announcement` is there.
-async fn announced_anew(
-    tracks: &mut watch::Receiver<Arc<Announced>>,
-    announcement: u32,
-) -> Arc<Announced> {
-    let anew = tracks.wait_for(|announced| announced.announcement != announcement).await;
-    match anew.map(|announced| announced.clone()).ok() {
-        Some(announced) => announced,
-        None => std::future::pending().await,
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hop::OpenError;
+use hop::{NodeError, OpenError};
 use rand::RngExt;
 use registry::RegistryError;
 use svc_core::error::{ApiError, Kind};
@@ -21,9 +21,28 @@ pub(super) enum Failure {
     /// The node did not take the leg, or there is no way to it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// No node can feed the node, and there are as many legs from here as there may be.
+    #[error("there are as many legs as there may be, and no node can feed another now")]
+    NoWay,
+    /// A node did not feed the node.
+    #[error("not fed: {0}")]
+    Feeder(NodeError),
     /// There is no other node than the one that has the stream.
     #[error("no other node than {0} can have the stream")]
     NoOther(String),
+}
+
+impl Failure {
+    /// The node of the lease could not bind its port.
+    pub(super) fn is_port_in_use(&self) -> bool {
+        match self {
+            Self::Open(OpenError::Node(error)) | Self::Feeder(error) => error.port_in_use,
+            Self::Open(OpenError::Socket { .. })
+            | Self::Registry(_)
+            | Self::NoWay
+            | Self::NoOther(_) => false,
+        }
+    }
 }
 
 impl From<&Failure> for ApiError {
@@ -35,6 +54,9 @@ impl From<&Failure> for ApiError {
                 Self::reason(Kind::Unavailable, "LEG_FAILED", text)
             }
             Failure::Open(OpenError::Node(error)) => Self::reason(error.kind, "LEG_FAILED", text),
+            Failure::NoWay => Self::reason(Kind::Unavailable, "NO_FEEDER", text),
+            // Whatever it says: another one may feed the node.
+            Failure::Feeder(_) => Self::reason(Kind::Unavailable, "FEED_FAILED", text),
             Failure::NoOther(_) => Self::reason(Kind::FailedPrecondition, "NO_OTHER_NODE", text),
         }
     }

@@ -6,6 +6,9 @@
 
 mod control;
 mod failure;
+mod ways;
+
+pub(crate) use ways::Ways;
 
 use std::sync::{
     Arc,
@@ -16,6 +19,7 @@ use hop::{AccessUnit, Carrier, Handed};
 use registry::{Grant, LeaseId, LeaseKeeper};
 use svc_core::{error::ApiError, tasks::Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::{
@@ -46,8 +50,10 @@ pub(crate) struct LegConfig {
     pub(crate) primary: Arc<AtomicBool>,
     /// Where it goes.
     pub(crate) place: Place,
-    /// How it is sent.
+    /// How it is sent, if it is from here.
     pub(crate) hop: Arc<hop::Config>,
+    /// Whether it is.
+    pub(crate) ways: Arc<Ways>,
     /// Its leases.
     pub(crate) keeper: LeaseKeeper,
     /// The wall-clock time of the origin of the stream's timeline, once there is an access unit.
@@ -89,6 +95,15 @@ impl Announced {
     }
 }
 
+/// How the access units of a leg that is up go.
+#[derive(Clone)]
+pub(crate) enum Flow {
+    /// From here: what was kept, and what comes, is to be sent on this.
+    Here(Arc<Carrier>),
+    /// By another node, until this is cancelled.
+    Fed(CancellationToken),
+}
+
 /// What the actor is told by its leg.
 pub(crate) enum LegEvent {
     /// RTP can flow.
@@ -97,8 +112,8 @@ pub(crate) enum LegEvent {
         leg: LegId,
         /// The node that has the stream now.
         node_id: String,
-        /// What was kept, and what comes, is to be sent on this.
-        carrier: Arc<Carrier>,
+        /// How access units go.
+        flow: Flow,
     },
     /// It has no lease any more.
     WithoutLease {
@@ -131,7 +146,7 @@ pub(crate) struct Leg {
     end: oneshot::Sender<Ending>,
     done: oneshot::Receiver<()>,
     /// Once the leg is ready, and while it is.
-    carrier: Option<Arc<Carrier>>,
+    flow: Option<Flow>,
 }
 
 impl Leg {
@@ -153,36 +168,41 @@ impl Leg {
             task.run(end_seen).await;
             let _ = done_tx.send(());
         });
-        Self { tracks, lost, end, done, carrier: None }
+        Self { tracks, lost, end, done, flow: None }
     }
 
     /// The leg is ready: `units` are sent on it at once, and what is [sent](Self::send) from now on. How many of them had to be left out.
-    pub(crate) fn begin(&mut self, carrier: Arc<Carrier>, units: Vec<Arc<Unit>>) -> u32 {
-        self.carrier = Some(carrier);
+    pub(crate) fn begin(&mut self, flow: Flow, units: Vec<Arc<Unit>>) -> u32 {
+        self.flow = Some(flow);
         units.iter().map(|unit| u32::from(!self.send(unit, unit.keyframe))).sum()
     }
 
     /// Whether its node has the stream, and RTP can flow.
     pub(crate) fn is_up(&self) -> bool {
-        self.carrier.as_ref().is_some_and(|carrier| !carrier.is_closed())
+        match &self.flow {
+            Some(Flow::Here(carrier)) => !carrier.is_closed(),
+            Some(Flow::Fed(over)) => !over.is_cancelled(),
+            None => false,
+        }
     }
 
     /// Waits until what waits to be sent on the leg is not too much. Cancel safe.
     pub(crate) async fn room(&self) {
-        if let Some(carrier) = &self.carrier {
+        if let Some(Flow::Here(carrier)) = &self.flow {
             carrier.room().await;
         }
     }
 
     /// Sends an access unit, if the leg is ready. `false` if it had to be left out since the leg is behind.
     pub(crate) fn send(&mut self, unit: &Unit, starts_gop: bool) -> bool {
+        // Who is fed gets it from another node.
+        let Some(Flow::Here(carrier)) = &self.flow else { return true };
         let Unit { kind, keyframe, ref packets, .. } = *unit;
-        let unit = AccessUnit { kind, keyframe, packets };
-        let handed = self.carrier.as_ref().map(|carrier| carrier.send(unit, starts_gop));
-        if handed == Some(Handed::Closed) {
-            self.carrier = None;
+        let handed = carrier.send(AccessUnit { kind, keyframe, packets }, starts_gop);
+        if handed == Handed::Closed {
+            self.flow = None;
         }
-        handed != Some(Handed::LeftOut)
+        handed != Handed::LeftOut
     }
 
     /// The tracks changed.

@@ -140,6 +140,7 @@ impl Actor {
         status: Arc<StreamStatus>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
+        let legs = Legs::new(context.ingest.max_legs);
         Self {
             relay: Relay::new(&context, status.clone()),
             context,
@@ -154,7 +155,7 @@ impl Actor {
             replay: VecDeque::new(),
             grant: None,
             bring_up: Span::none(),
-            legs: Legs::default(),
+            legs,
             // A few legs, each of which waits for its answer: 1 would do.
             leg_events: mpsc::channel(4),
             taken: false,

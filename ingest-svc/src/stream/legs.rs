@@ -7,14 +7,13 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
-use hop::Carrier;
 use proto::v1;
 use registry::LeaseId;
 use svc_core::error::ApiError;
 use tokio::sync::oneshot;
 
 use super::Unit;
-use crate::leg::{Announced, Ending, Leg, LegId};
+use crate::leg::{Announced, Ending, Flow, Leg, LegId, Ways};
 
 /// Who waits for one leg to be up: a node asks once for all its readers; operators may ask, too.
 const MAX_WAITING: usize = 16;
@@ -23,8 +22,9 @@ const MAX_WAITING: usize = 16;
 pub(crate) type LegReply = oneshot::Sender<Result<v1::Stream, ApiError>>;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Legs {
+    /// Which way each goes.
+    ways: Arc<Ways>,
     /// The primary one first.
     held: Vec<Held>,
     /// Those that are being ended, and the nodes that they went to.
@@ -79,6 +79,17 @@ impl Held {
 }
 
 impl Legs {
+    /// None; at most so many are sent from here.
+    pub(super) fn new(max_legs: usize) -> Self {
+        let (held, ending) = (Vec::new(), Vec::new());
+        Self { ways: Ways::new(max_legs), held, ending, announced: None, last_id: 0 }
+    }
+
+    /// Which way each goes.
+    pub(super) fn ways(&self) -> Arc<Ways> {
+        self.ways.clone()
+    }
+
     /// The name of the next leg.
     pub(super) fn next_id(&mut self) -> LegId {
         self.last_id = self.last_id.wrapping_add(1);
@@ -171,8 +182,8 @@ impl Legs {
     }
 
     /// A leg is up: `units` are sent on it at once, and what is [sent](Self::send) from now on. How many of them had to be left out.
-    pub(super) fn begin(&mut self, id: LegId, carrier: Arc<Carrier>, units: Vec<Arc<Unit>>) -> u32 {
-        self.get(id).map_or(0, |held| held.leg.begin(carrier, units))
+    pub(super) fn begin(&mut self, id: LegId, flow: Flow, units: Vec<Arc<Unit>>) -> u32 {
+        self.get(id).map_or(0, |held| held.leg.begin(flow, units))
     }
 
     /// Sends an access unit on all legs that are up. On how many it had to be left out since they are behind.

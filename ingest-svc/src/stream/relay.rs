@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hop::Carrier;
 use media::{
     codec::MediaKind,
     rtmp::{MediaMessage, MediaMessageKind, told_time},
@@ -21,7 +20,7 @@ use super::{
     status::State,
 };
 use crate::{
-    leg::{Announced, LegId},
+    leg::{Announced, Flow, LegId},
     metrics::{Drop as DropReason, Instruments},
 };
 
@@ -195,8 +194,8 @@ impl Relay {
     }
 
     /// A leg is ready: it begins with what was kept.
-    pub(super) fn begin_leg(&mut self, legs: &mut Legs, id: LegId, carrier: Arc<Carrier>) {
-        let left_out = legs.begin(id, carrier, self.gop.units());
+    pub(super) fn begin_leg(&mut self, legs: &mut Legs, id: LegId, flow: Flow) {
+        let left_out = legs.begin(id, flow, self.gop.units());
         self.metrics.hop.leave_out(left_out);
         if legs.is_primary(id) {
             self.gop.settle();

@@ -88,6 +88,8 @@ pub(crate) struct LegFacts {
     pub(crate) lease: Lease,
     /// What changes with every packet and report.
     pub(crate) status: Arc<LegStatus>,
+    /// The node that sends it, where that is not us.
+    pub(crate) fed_by: Option<String>,
 }
 
 /// What went through a stream.
@@ -219,16 +221,6 @@ fn track_to_proto(track: &Track) -> v1::Track {
 }
 
 fn leg_to_proto(leg: &LegFacts) -> v1::Leg {
-    let status = &leg.status;
-    let round_trip = status.round_trip_ns.load(Relaxed);
-    v1::Leg {
-        node_id: leg.lease.node_id.clone(),
-        rtp_address: leg.rtp_address.to_string(),
-        lease: Some(registry::lease_to_proto(leg.lease.clone())),
-        established: status.established.load(Relaxed),
-        packets_sent: status.packets_sent.load(Relaxed),
-        fraction_lost: status.fraction_lost.load(Relaxed),
-        round_trip_time: (round_trip > 0)
-            .then(|| proto::duration(Duration::from_nanos(round_trip))),
-    }
+    let fed_by = leg.fed_by.clone().unwrap_or_default();
+    v1::Leg { fed_by, ..leg.status.to_proto(&leg.lease, leg.rtp_address) }
 }

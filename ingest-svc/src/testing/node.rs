@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Received {
     /// StartStream that it answered with OK.
     Start(v1::StartStreamRequest),
+    /// StartStream for a further node, answered with OK.
+    Feed(v1::StartStreamRequest),
     /// StopStream.
     Stop(v1::StopStreamRequest),
     /// An RTP packet.
@@ -116,6 +118,15 @@ impl FakeNode {
             if let Received::Start(request) = self.next().await {
                 let description = SessionDescription::parse(&request.session_description);
                 return (request, description.unwrap());
+            }
+        }
+    }
+
+    /// The next StartStream for a further node.
+    pub(crate) async fn next_feed(&mut self) -> v1::StartStreamRequest {
+        loop {
+            if let Received::Feed(request) = self.next().await {
+                return request;
             }
         }
     }
@@ -213,6 +224,13 @@ impl StreamControl for Service {
             return Err(Status::unavailable("the node refuses"));
         }
         let request = request.into_inner();
+        if let Some(fed) = &request.feed {
+            let (node_id, lease) = (fed.node_id.clone(), request.lease.clone());
+            let leg = v1::Leg { node_id, lease, established: true, ..Default::default() };
+            let stream = v1::Stream { legs: vec![leg], ..Default::default() };
+            let _ = self.received.send(Received::Feed(request));
+            return Ok(Response::new(v1::StartStreamResponse { stream: Some(stream) }));
+        }
         let port = request.lease.as_ref().unwrap().rtp_port as u16;
         let started = self.streams.lock().unwrap().contains_key(&request.stream_key);
         if !started {
@@ -230,6 +248,10 @@ impl StreamControl for Service {
         request: Request<v1::StopStreamRequest>,
     ) -> Result<Response<v1::StopStreamResponse>, Status> {
         let request = request.into_inner();
+        if !request.node_id.is_empty() {
+            let _ = self.received.send(Received::Stop(request));
+            return Ok(Response::new(v1::StopStreamResponse::default()));
+        }
         let tasks = self.streams.lock().unwrap().remove(&request.stream_key);
         tasks.iter().flatten().for_each(AbortHandle::abort);
         let _ = self.received.send(Received::Stop(request));

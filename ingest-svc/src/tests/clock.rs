@@ -38,7 +38,7 @@ async fn first_picture_and_report(node: &mut FakeNode) -> (u32, SenderReport) {
                     report = Some(*sent);
                 }
             }
-            Received::Start(_) | Received::Stop(_) => panic!("one leg"),
+            Received::Start(_) | Received::Stop(_) | Received::Feed(_) => panic!("one leg"),
         }
         if let (Some(picture), Some(report)) = (picture, report) {
             return (picture, report);

@@ -114,18 +114,65 @@ async fn a_leg_is_made_of_a_stream_that_is_there_and_nothing_is_started_by_it() 
     bench.drain().await;
 }
 
-#[tokio::test]
-async fn beyond_the_most_legs_a_node_is_refused_and_so_is_one_that_nobody_knows() {
+fn one_leg() -> Config {
     let mut config = config();
-    config.ingest.max_legs = 2;
-    let (mut bench, _first, _second, publisher) = live(config).await;
+    config.ingest.max_legs = 1;
+    config
+}
+
+#[tokio::test]
+async fn a_node_that_nobody_knows_is_refused() {
+    let (mut bench, _first, _second, publisher) = live(one_leg()).await;
     assert_eq!(bench.add_leg("nobody").await.unwrap_err().code(), Code::NotFound);
     assert_eq!(bench.nodes_of_legs().await, ["node-1"]);
+    drop(publisher);
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn beyond_the_most_legs_a_node_that_has_the_stream_feeds_the_next() {
+    let (mut bench, mut first, mut second, publisher) = live(one_leg()).await;
+    let stream = bench.add_leg("node-2").await.unwrap();
+    let fed_by: Vec<_> = stream.legs.iter().map(|leg| leg.fed_by.as_str()).collect();
+    assert_eq!(fed_by, ["", "node-1"]);
+    assert!(stream.legs[1].established);
+    let request = first.next_feed().await;
+    let (lease, node) = (request.lease.unwrap(), request.feed.unwrap());
+    assert_eq!((request.stream_key.as_str(), lease.node_id.as_str()), ("a", "node-2"));
+    assert_eq!(
+        (&*lease.lease_id, lease.epoch),
+        (&*stream.legs[1].lease.clone().unwrap().lease_id, stream.epoch)
+    );
+    assert_eq!(
+        (node.node_id, node.grpc_url),
+        (second.info.id.clone(), second.info.grpc_url.clone())
+    );
+    // It is asked to go on.
+    assert_eq!(first.next_feed().await.lease, Some(lease));
+    assert!(second.try_next().is_none(), "its feeder tells it");
+
+    bench.end_leg("node-2").await.unwrap();
+    assert_eq!(second.next_stop().await.node_id, "");
+    assert_eq!(first.next_stop().await.node_id, "node-2");
+    let gone = async { while bench.leases().await > 1 {} };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the lease stays");
+    drop(publisher);
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn who_was_fed_is_sent_to_from_here_when_its_feeder_has_lost_its_leg() {
+    let (mut bench, mut first, mut second, mut publisher) = live(one_leg()).await;
     bench.add_leg("node-2").await.unwrap();
-    let status = bench.add_leg("node-3").await.unwrap_err();
-    use tonic_types::StatusExt;
-    assert_eq!(status.code(), Code::ResourceExhausted);
-    assert_eq!(status.get_details_error_info().unwrap().reason, "MAX_LEGS");
+    first.next_feed().await;
+    bench.end_leg("node-1").await.unwrap();
+    let (request, _) = second.next_start().await;
+    assert_eq!(request.lease.unwrap().node_id, "node-2");
+    assert_eq!(until_picture(&mut second, 9).await, 0, "from the keyframe on");
+    publisher.video(400, avc_picture(false, 0, 2000, 77)).await;
+    until_picture(&mut second, 77).await;
+    let legs = bench.stream("a").await.unwrap().legs;
+    assert_eq!((legs.len(), &*legs[0].fed_by), (1, ""));
     drop(publisher);
     bench.drain().await;
 }

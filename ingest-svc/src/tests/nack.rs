@@ -48,7 +48,7 @@ async fn what_a_node_asks_for_is_sent_again_as_it_was() {
         match node.next().await {
             Received::Rtp(packet) => packets.push(packet),
             Received::Rtcp(_, address) => from = Some(address),
-            Received::Start(_) | Received::Stop(_) => {}
+            Received::Start(_) | Received::Stop(_) | Received::Feed(_) => {}
         }
     }
     let from = from.unwrap();

@@ -24,7 +24,7 @@ async fn marks_until(node: &mut FakeNode, last: u8) -> [Vec<u8>; 2] {
                 }
             }
             Received::Stop(stop) => panic!("the leg was ended: {stop:?}"),
-            Received::Start(_) | Received::Rtcp(..) => {}
+            Received::Start(_) | Received::Feed(_) | Received::Rtcp(..) => {}
         }
     }
 }

@@ -112,7 +112,7 @@ async fn a_pulled_stream_is_sent_to_a_node_and_goes_on_on_the_same_leg_when_the_
                     (last, video) = (header, video + 1);
                 }
             }
-            Received::Start(_) | Received::Stop(_) => panic!("the leg stays"),
+            Received::Start(_) | Received::Stop(_) | Received::Feed(_) => panic!("the leg stays"),
             Received::Rtcp(..) => {}
         }
     }

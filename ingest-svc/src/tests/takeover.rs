@@ -48,7 +48,7 @@ impl Watched {
                     (header, payload)
                 }
                 Received::Start(_) => panic!("the leg is made anew"),
-                Received::Stop(_) => panic!("the leg ends"),
+                Received::Stop(_) | Received::Feed(_) => panic!("the leg ends"),
                 Received::Rtcp(..) => continue,
             };
             let is_video = header.payload_type == 96;

@@ -135,7 +135,7 @@ pub const KEYS: &[Key] = &[
     key!(
         ingest.max_legs,
         Rule::Count(1..=64),
-        "Legs of a stream at one time: one that it always has, and one for each further node whose readers ask for it"
+        "Legs of a stream that this ingest sends: one that it always has, and one for each further node whose readers ask for it. Beyond that nodes that have the stream feed others, each as many"
     ),
     key!(
         ingest.track_wait,
@@ -179,7 +179,11 @@ pub const KEYS: &[Key] = &[
         Rule::Bytes(256..=1460),
         "The largest RTP packet, its header included"
     ),
-    key!(rtp.bind_address, Rule::Ip, "The local address from which ingest sends RTP"),
+    key!(
+        rtp.bind_address,
+        Rule::Ip,
+        "The local address from which ingest sends RTP, and a node that feeds another"
+    ),
     key!(
         rtp.sender_report_interval,
         Rule::Time(span(100, Duration::from_secs(60))),

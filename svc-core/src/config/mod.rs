@@ -66,7 +66,7 @@ pub struct IngestConfig {
     pub stall: Duration,
     /// How long a stream is HELD after its publisher went away. 15 s
     pub hold: Duration,
-    /// Legs of a stream at one time. 8
+    /// Legs of a stream that are sent from here, and nodes that a node feeds with it. 8
     pub max_legs: usize,
     /// How long a stream waits for its second track before it is sent with one. 1 s
     pub track_wait: Duration,
@@ -109,7 +109,7 @@ pub struct RtmpConfig {
 pub struct RtpConfig {
     /// The largest RTP packet, header included. 1200 (256 to 1460... 65000 is refused)
     pub max_packet_size: usize,
-    /// The local address of ingest's legs. 0.0.0.0
+    /// The local address of legs, of ingest's and of those by which a node feeds another. 0.0.0.0
     pub bind_address: IpAddr,
     /// Sender Reports on the hop. 2 s
     pub sender_report_interval: Duration,

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::leg::{Announced, Ending, Leg, LegConfig, LegEvent, LegId, Place};
 
+/// Nodes that one stream goes to, by whatever way: each has its leg's task here.
+const MAX_LEGS: usize = 1024;
+
 impl Actor {
     /// Makes the primary leg when the tracks are known; tells all legs when there is one more.
     pub(super) fn announce(&mut self) {
@@ -48,6 +51,7 @@ impl Actor {
             primary: primary.clone(),
             place,
             hop: self.relay.hop(),
+            ways: self.legs.ways(),
             keeper: self.context.keeper.clone(),
             origin: self.relay.origin(),
             status: self.status.clone(),
@@ -71,9 +75,9 @@ impl Actor {
             Some(_) if self.legs.is_unsettled(&node_id) => {
                 Some(busy("BUSY", "a leg of it is being made or ended"))
             }
-            Some(_) if self.legs.len() >= self.context.ingest.max_legs => {
+            Some(_) if self.legs.len() >= MAX_LEGS => {
                 self.context.metrics.legs_refused.inc();
-                let text = format!("it has {} legs, ingest.max_legs", self.legs.len());
+                let text = format!("{} nodes have it already", self.legs.len());
                 warn!(node = node_id, "a node is refused a leg: {text}");
                 Some(ApiError::reason(Kind::ResourceExhausted, "MAX_LEGS", text))
             }
@@ -141,8 +145,8 @@ impl Actor {
     /// What a leg has to say.
     pub(super) fn leg_event(&mut self, event: LegEvent) {
         match event {
-            LegEvent::Ready { leg, node_id, carrier } => {
-                self.relay.begin_leg(&mut self.legs, leg, carrier);
+            LegEvent::Ready { leg, node_id, flow } => {
+                self.relay.begin_leg(&mut self.legs, leg, flow);
                 let shown = Ok(self.status.to_proto());
                 let Some(held) = self.legs.get(leg) else { return };
                 held.node_id = Some(node_id);
