@@ -8,11 +8,6 @@ INGEST, PUBLISH, ETCD = "Deployment/ingest", "Deployment/publish", "StatefulSet/
 WORKLOADS = [
     (
         "cluster",
-        lambda b: put(b["ConfigMap/ingest-config"]["data"], RTMP2RTSP_INGEST_MAX_LEGS="8"),
-        "a stream has 8 legs at the most, for 40 nodes",
-    ),
-    (
-        "cluster",
         lambda b: put(b["ConfigMap/ingest-config"]["data"], RTMP2RTSP_RTMP_LISTENS="x"),
         "environment variable RTMP2RTSP_RTMP_LISTENS: there is no key",
     ),

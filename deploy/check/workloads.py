@@ -170,17 +170,7 @@ def settings(manifests, workload, binary, _):
     if binary.reader_ports(args, config) and not workload.spec.get("hostNetwork"):
         yield "readers may play over UDP, which no Service carries"
     yield from addresses(manifests, workload, config)
-    yield from legs(manifests, workload, config)
     yield from files(workload, env)
-
-
-def legs(manifests, workload, config):
-    """A stream may have a leg to each node that there may be."""
-    scaler = manifests.get("HorizontalPodAutoscaler", "publish")
-    most = config["ingest"].get("max_legs")
-    if part_of(workload.container["args"]) == "ingest" and scaler and most is not None:
-        if most < scaler["spec"]["maxReplicas"]:
-            yield f"a stream has {most} legs at the most, for {scaler['spec']['maxReplicas']} nodes"
 
 
 def addresses(manifests, workload, config):
