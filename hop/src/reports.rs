@@ -1,6 +1,6 @@
 //! The RTCP of a leg (RFC 3550, 6.4): Sender Reports out, what the node's Receiver Reports say in. No socket, no clock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use media::{
@@ -36,6 +36,35 @@ pub(crate) struct Reports {
     audio: Counts,
 }
 
+/// The pace of the first Sender Reports. A node holds back what it cannot put on the wall clock yet, for a short time: the
+/// reports come in front of the first packet, and again and again for the case that they are lost (RFC 3550, 6.2 and RFC 8108, 5.2 let
+/// them come without a delay between two hosts; RFC 6051, 2 says what readers get by it). Later ones keep the usual interval.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Opening {
+    sent: u32,
+    due: Option<Instant>,
+}
+
+/// From the first reports to the second; each pause is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Reports in front of packets; the last ones come 1.26 s after the first, and outlive a network that stops for a second.
+const OPENING_REPORTS: u32 = 7;
+
+impl Opening {
+    /// Whether reports go out in front of the next packet.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.sent < OPENING_REPORTS && self.due.is_none_or(|due| due <= now)
+    }
+
+    /// Reports went out.
+    pub(crate) fn reported(&mut self, now: Instant) {
+        if self.sent < OPENING_REPORTS {
+            self.due = Some(now + FIRST_PAUSE * (1 << self.sent));
+            self.sent += 1;
+        }
+    }
+}
+
 impl Reports {
     /// No packets yet.
     pub(crate) fn new(cname: String) -> Self {
@@ -53,27 +82,25 @@ impl Reports {
         counts.octets = counts.octets.wrapping_add((run.data.len() - headers) as u32);
     }
 
-    /// One compound per track whose clock is known: SR and SDES, all of the same instant.
-    pub(crate) fn sender_reports(
-        &self,
-        tracks: &[Track],
-        now: NtpTime,
-    ) -> impl Iterator<Item = Bytes> {
-        tracks.iter().filter_map(move |track| {
+    /// The SRs of all tracks whose clocks are known, and SDES, of the same instant and on the same line; `None` where none is. One
+    /// compound, so that the node never knows of a new line by one track alone.
+    pub(crate) fn sender_reports(&self, tracks: &[Track], now: NtpTime) -> Option<Bytes> {
+        let reports = tracks.iter().filter_map(|track| {
             let clock = track.clock.mapping()?;
             let counts = match track.config.kind() {
                 MediaKind::Video => self.video,
                 MediaKind::Audio => self.audio,
             };
-            let report = SenderReport {
+            Some(SenderReport {
                 ssrc: track.ssrc,
                 ntp: now,
                 rtp_timestamp: clock.rtp_at(now),
                 packets: counts.packets,
                 octets: counts.octets,
-            };
-            Some(rtcp::sender_report(&report, &self.cname))
-        })
+            })
+        });
+        let reports: Vec<_> = reports.collect();
+        (!reports.is_empty()).then(|| rtcp::sender_reports(&reports, &self.cname))
     }
 
     /// BYE for all tracks.
@@ -125,5 +152,21 @@ mod tests {
         assert_eq!(trip, Duration::from_millis(250));
         assert_eq!(round_trip(0, 0, now), None);
         assert_eq!(round_trip(sent.middle_bits(), 1 << 20, now), None, "held longer than it was");
+    }
+
+    #[test]
+    fn the_first_reports_come_in_quick_succession_and_then_no_more() {
+        let (begin, mut opening) = (Instant::now(), Opening::default());
+        let due: Vec<u64> = (0..10_000)
+            .filter(|ms| {
+                let now = begin + Duration::from_millis(*ms);
+                let is_due = opening.is_due(now);
+                if is_due {
+                    opening.reported(now);
+                }
+                is_due
+            })
+            .collect();
+        assert_eq!(due, [0, 20, 60, 140, 300, 620, 1260]);
     }
 }

@@ -21,13 +21,13 @@ use crate::{
     Config, LegStatus, Opened, Track,
     history::History,
     pacer::{PacedRun, Pacer},
-    reports::Reports,
+    reports::{Opening, Reports},
     seal::{MAX_SEALED_SEGMENTS, with_sealed},
     socket::{LegSockets, Sent},
 };
 
 /// So many ICMP port unreachables, none of them longer than [`REFUSED_MEMORY`] after the one before, say that the node is gone.
-/// A node that rebinds its port sends one or two. While a stream is HELD the reports of two tracks are refused every 2 s.
+/// A node that rebinds its port sends one or two. While a stream is HELD a report is refused every 2 s.
 const MAX_REFUSED: u32 = 5;
 /// See [`MAX_REFUSED`].
 const REFUSED_MEMORY: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ pub(super) struct Carried {
     history: Option<History>,
     reports: Reports,
     on_report: OnReport,
-    reported: bool,
+    opening: Opening,
     /// The span that the stream comes up under; ended by the first packet.
     bring_up: Option<Span>,
     pub(super) blocked: bool,
@@ -111,7 +111,7 @@ impl Carried {
             history: config.hop.nack.then(History::default),
             reports: Reports::new(config.cname.clone()),
             on_report,
-            reported: false,
+            opening: Opening::default(),
             bring_up: Some(bring_up),
             blocked: false,
             behind: false,
@@ -136,7 +136,7 @@ impl Carried {
     pub(super) fn learn(&mut self, tracks: Vec<Track>) {
         self.tracks = tracks;
         // The first packet of a further track is led by its Sender Report, too.
-        self.reported = false;
+        self.opening = Opening::default();
         for unit in std::mem::take(&mut self.early) {
             if !self.push(unit.borrow(), unit.keyframe) {
                 self.config.metrics.leave_out(1);
@@ -193,8 +193,9 @@ impl Carried {
     pub(super) fn flush(&mut self) -> Result<Option<Instant>, Broken> {
         let mut budget = SEND_BUDGET;
         while !self.blocked && budget > 0 {
-            let Some(run) = self.pacer.poll(Instant::now()) else { break };
-            if !self.reported {
+            let now = Instant::now();
+            let Some(run) = self.pacer.poll(now) else { break };
+            if self.opening.is_due(now) {
                 self.report()?;
             }
             self.send(run)?;
@@ -256,14 +257,10 @@ impl Carried {
         {
             return Err(Broken::Silent);
         }
-        let compounds: Vec<_> = self.reports.sender_reports(&self.tracks, wall_clock()).collect();
-        self.reported |= !compounds.is_empty();
-        for compound in compounds {
-            if let Err(error) = self.send_rtcp(&compound) {
-                self.rtcp_error(&error)?;
-            }
-        }
-        Ok(())
+        let compound = self.reports.sender_reports(&self.tracks, wall_clock());
+        let Some(compound) = compound else { return Ok(()) };
+        self.opening.reported(Instant::now());
+        self.send_rtcp(&compound).or_else(|error| self.rtcp_error(&error))
     }
 
     fn send_rtcp(&mut self, compound: &[u8]) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! A node that binds what it is told to and hands out what it receives.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
@@ -54,6 +54,8 @@ pub(crate) struct FakeNode {
     pub(crate) info: NodeInfo,
     service: Service,
     received: mpsc::UnboundedReceiver<Received>,
+    /// Of the compound that came last.
+    reports: VecDeque<(SenderReport, String, SocketAddr)>,
     _server: JoinSet<()>,
 }
 
@@ -99,7 +101,7 @@ impl FakeNode {
             grpc_url,
             draining: false,
         };
-        Self { info, service, received, _server: tasks }
+        Self { info, service, received, reports: VecDeque::new(), _server: tasks }
     }
 
     /// The next that it receives.
@@ -160,13 +162,19 @@ impl FakeNode {
     /// The next Sender Report, with the CNAME beside it and its sender.
     pub(crate) async fn next_report(&mut self) -> (SenderReport, String, SocketAddr) {
         loop {
+            if let Some(report) = self.reports.pop_front() {
+                return report;
+            }
             let Received::Rtcp(compound, from) = self.next().await else { continue };
             let packets = parse_compound(&compound).unwrap();
-            if let [RtcpPacket::SenderReport(report, _), RtcpPacket::Cname(ssrc, cname)] =
-                packets.as_slice()
-            {
-                assert_eq!(*ssrc, report.ssrc);
-                return (*report, cname.clone(), from);
+            let cname = packets.iter().find_map(|packet| match packet {
+                RtcpPacket::Cname(_, cname) => Some(cname.clone()),
+                _ => None,
+            });
+            for packet in packets {
+                if let RtcpPacket::SenderReport(report, _) = packet {
+                    self.reports.push_back((report, cname.clone().unwrap(), from));
+                }
             }
         }
     }

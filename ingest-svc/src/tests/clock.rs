@@ -128,6 +128,7 @@ async fn clock_of_time_code(behind: u64) -> (i64, v1::ClockSource) {
     let source = bench.stream("phone").await.unwrap().clock_source();
     let (picture, _) = first_picture_and_report(&mut node).await;
     // One that was sent behind all pictures.
+    while node.try_next().is_some() {}
     let ssrc = node.next_report().await.0.ssrc;
     let report = loop {
         let (report, ..) = node.next_report().await;

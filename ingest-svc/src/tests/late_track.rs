@@ -17,9 +17,9 @@ async fn payload_types(node: &mut FakeNode, whole: &SessionDescription, count: u
             }
             Received::Rtcp(compound, _) => {
                 let packets = media::rtcp::parse_compound(&compound).unwrap();
-                audio_reported |= matches!(
-                    packets[0], RtcpPacket::SenderReport(report, _) if report.ssrc == audio_ssrc
-                );
+                audio_reported |= packets.iter().any(|packet| {
+                    matches!(packet, RtcpPacket::SenderReport(r, _) if r.ssrc == audio_ssrc)
+                });
             }
             Received::Start(_) | Received::Feed(_) => {}
             Received::Stop(stop) => panic!("the leg was ended: {stop:?}"),

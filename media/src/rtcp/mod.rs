@@ -76,6 +76,8 @@ const MAX_PACKETS: usize = 64;
 const BLOCK_BYTES: usize = 24;
 /// The most packets that one NACK asks for. In the worst case each takes four bytes, and the compound is below 1,400 with the longest CNAME.
 pub const MAX_NACKED: usize = 256;
+/// The most Sender Reports of one compound, which is below 1,400 bytes with the longest CNAME.
+pub const MAX_REPORTS: usize = 4;
 /// The longest CNAME: an SDES item's length has eight bits (RFC 3550, 6.5). It is UTF-8, so no character is cut.
 const MAX_CNAME_BYTES: usize = 255;
 
@@ -238,27 +240,45 @@ fn begin(out: &mut Vec<u8>, count: u8, packet_type: u8, body_bytes: usize) {
 }
 
 fn put_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
+    put_cnames(out, &[ssrc], cname);
+}
+
+/// One packet, with a chunk for each source.
+fn put_cnames(out: &mut Vec<u8>, ssrcs: &[u32], cname: &str) {
     let fits = (0..=cname.len().min(MAX_CNAME_BYTES)).rev().find(|&at| cname.is_char_boundary(at));
     let cname = &cname.as_bytes()[..fits.unwrap_or(0)];
     // The list of items ends with at least one null byte, on a word boundary.
     let padding = 4 - (2 + cname.len()) % 4;
-    begin(out, 1, packet_type::SDES, 4 + 2 + cname.len() + padding);
-    out.extend_from_slice(&ssrc.to_be_bytes());
-    out.extend_from_slice(&[1, cname.len() as u8]);
-    out.extend_from_slice(cname);
-    out.resize(out.len() + padding, 0);
+    let chunk = 4 + 2 + cname.len() + padding;
+    begin(out, ssrcs.len() as u8, packet_type::SDES, ssrcs.len() * chunk);
+    for ssrc in ssrcs {
+        out.extend_from_slice(&ssrc.to_be_bytes());
+        out.extend_from_slice(&[1, cname.len() as u8]);
+        out.extend_from_slice(cname);
+        out.resize(out.len() + padding, 0);
+    }
 }
 
 /// SR + SDES(CNAME) as one compound.
 pub fn sender_report(report: &SenderReport, cname: &str) -> Bytes {
-    let mut out = Vec::with_capacity(64);
-    begin(&mut out, 0, packet_type::SR, 24);
-    out.extend_from_slice(&report.ssrc.to_be_bytes());
-    out.extend_from_slice(&report.ntp.bits().to_be_bytes());
-    for word in [report.rtp_timestamp, report.packets, report.octets] {
-        out.extend_from_slice(&word.to_be_bytes());
+    sender_reports(std::slice::from_ref(report), cname)
+}
+
+/// The SRs of all sources of one sender + SDES(CNAME) as one compound (RFC 3550, 6.1; RFC 8108, 5.3): a receiver gets all of them or
+/// none. What is beyond [`MAX_REPORTS`] is left out.
+pub fn sender_reports(reports: &[SenderReport], cname: &str) -> Bytes {
+    let reports = &reports[..reports.len().min(MAX_REPORTS)];
+    let mut out = Vec::with_capacity(96 * reports.len());
+    for report in reports {
+        begin(&mut out, 0, packet_type::SR, 24);
+        out.extend_from_slice(&report.ssrc.to_be_bytes());
+        out.extend_from_slice(&report.ntp.bits().to_be_bytes());
+        for word in [report.rtp_timestamp, report.packets, report.octets] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
     }
-    put_cname(&mut out, report.ssrc, cname);
+    let ssrcs: Vec<u32> = reports.iter().map(|report| report.ssrc).collect();
+    put_cnames(&mut out, &ssrcs, cname);
     out.into()
 }
 

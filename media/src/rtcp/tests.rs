@@ -31,6 +31,26 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn the_reports_of_all_sources_of_a_sender_are_one_compound() {
+    let reports = [7, 8].map(|ssrc| SenderReport { ssrc, rtp_timestamp: 100 * ssrc, ..report() });
+    for cname in ["", "abc", "stream@host", &"x".repeat(300)] {
+        let whole = sender_reports(&reports, cname);
+        let read = parse_compound(&whole).unwrap();
+        let [first, second, RtcpPacket::Cname(7, read)] = &read[..] else { panic!("{read:?}") };
+        let expected = reports.map(|report| RtcpPacket::SenderReport(report, vec![]));
+        assert_eq!([first, second], expected.each_ref());
+        assert!(cname.starts_with(read.as_str()));
+        // Each source has its chunk, of the same size.
+        let chunks = &whole[2 * 28 + 4..];
+        let second = &chunks[chunks.len() / 2..];
+        assert_eq!((second[3], &second[4..]), (8, &chunks[4..chunks.len() / 2]), "{cname}");
+    }
+    let most = sender_reports(&[report(); 40], &"x".repeat(300));
+    assert_eq!(parse_compound(&most).unwrap().len(), MAX_REPORTS + 1);
+    assert!(most.len() < 1400, "{} bytes", most.len());
+}
+
+#[test]
 fn every_truncation_is_refused_or_read_without_a_panic() {
     let whole = sender_report(&report(), "stream");
     for end in 0..whole.len() {
