@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many counters a stream has that are added up.
-const PER_STREAM: usize = 18;
+const PER_STREAM: usize = 19;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {
@@ -88,6 +88,7 @@ pub(crate) struct Instruments {
     nacks: Counter,
     malformed: Counter,
     oversized: Counter,
+    clocks_by_arrival: Counter,
     keyframes: Counter,
     refused: Family<ReasonLabel, Counter>,
     access_units: Family<KindLabel, Counter>,
@@ -125,6 +126,8 @@ impl Instruments {
             r.register("publish_keyframes", "Undamaged keyframes received", i.keyframes);
             let help = "Access units dropped since the ring could not hold them";
             r.register("publish_oversized", help, i.oversized);
+            let help = "Tracks that began with no Sender Report, so that readers' clock went by when they came";
+            r.register("publish_clocks_by_arrival", help, i.clocks_by_arrival);
             r.register("publish_rtsp_connections", "RTSP connections", i.connections);
             r.register("publish_rtsp_accepted", "RTSP connections accepted", i.accepted);
             let help = "RTSP connections refused since there were too many";
@@ -174,6 +177,7 @@ impl Instruments {
             (&counters.packets_discarded, self.discarded.clone()),
             (&counters.malformed, self.malformed.clone()),
             (&counters.oversized, self.oversized.clone()),
+            (&counters.clocks_by_arrival, self.clocks_by_arrival.clone()),
             (&counters.keyframes, self.keyframes.clone()),
             (&counters.refused_source, refused("source")),
             (&counters.refused_ssrc, refused("ssrc")),

@@ -162,6 +162,11 @@ impl AccessUnitAssembler {
         self.ready.pop_front()
     }
 
+    /// The whole access units that wait to be polled.
+    pub fn ready(&self) -> impl ExactSizeIterator<Item = &AssembledAccessUnit> {
+        self.ready.iter()
+    }
+
     /// Access units dropped for exceeding the bound.
     pub fn oversized(&self) -> u32 {
         self.oversized

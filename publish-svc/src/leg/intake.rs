@@ -27,7 +27,7 @@ use media::{
     srtp::Refused,
 };
 
-use self::input::Input;
+use self::input::{Input, Promises};
 use super::{
     Counters,
     demux::{Accepted, Demux},
@@ -75,6 +75,8 @@ pub(crate) struct IntakeConfig {
     pub(crate) reorder_window: Duration,
     /// `publish.leg_timeout`
     pub(crate) silence: Duration,
+    /// How long the first access unit of a track waits for a Sender Report.
+    pub(crate) report_wait: Duration,
     /// The largest access unit.
     pub(crate) max_access_unit_bytes: usize,
     /// Our SSRC in Receiver Reports.
@@ -184,7 +186,7 @@ impl Intake {
         self.guard = Guard::next(self.guard.take(), description.crypto.as_ref());
         self.recent = None;
         for (input, track) in self.inputs.iter_mut().zip(&description.tracks) {
-            input.nack = track.nack;
+            input.promises = Promises::of(track);
         }
         let further = Input::of(&self.config, &self.output, description, self.inputs.len());
         self.inputs.extend(further);
@@ -288,8 +290,8 @@ impl Intake {
             .iter()
             .rposition(|(from, report, _)| report.ssrc == ssrc && from.ip() == source.ip());
         self.count(track);
-        let nack = self.inputs[track].nack;
-        self.inputs[track] = Input::new(&self.config, &self.output.tracks[track], nack);
+        let promises = self.inputs[track].promises;
+        self.inputs[track] = Input::new(&self.config, &self.output.tracks[track], promises);
         let input = &mut self.inputs[track];
         if let Some((from, report, at)) = early.and_then(|i| self.early_reports.remove(i))
             && self.demux.rtcp(from, ssrc) == Some(track)
@@ -311,7 +313,7 @@ impl Intake {
         if silent {
             self.hold();
         }
-        self.handle_byes();
+        self.handle_byes(now);
     }
 
     fn hold(&mut self) {
@@ -327,7 +329,8 @@ impl Intake {
             .then(|| self.demux.last_packet().map(|at| at + self.config.silence))
             .flatten();
         let reorder = self.inputs.iter().filter_map(|input| input.reorder.deadline());
-        reorder.chain(silence).chain(self.reports_due).min()
+        let waits = self.inputs.iter().filter_map(|input| input.waits_until(&self.config));
+        reorder.chain(waits).chain(silence).chain(self.reports_due).min()
     }
 
     /// The next access unit for the ring.
@@ -345,16 +348,24 @@ impl Intake {
             let restarted = matches!(ordered, Ordered::Restarted);
             self.inputs[track].assembler.handle(ordered);
             if restarted {
-                self.emit(track, now);
+                self.put_out(track, now);
                 self.inputs[track].begins = true;
                 self.inputs[track].report = None;
             }
-            self.emit(track, now);
         }
+        self.emit(track, now);
         self.count(track);
     }
 
+    /// Puts out what is whole, unless it waits for a report.
     fn emit(&mut self, track: usize, now: Now) {
+        let until = self.inputs[track].waits_until(&self.config);
+        if until.is_none_or(|until| until <= now.instant) {
+            self.put_out(track, now);
+        }
+    }
+
+    fn put_out(&mut self, track: usize, now: Now) {
         while let Some(unit) = self.inputs[track].assembler.poll() {
             if std::mem::take(&mut self.inputs[track].begins) {
                 self.begin_timeline(track, &unit, now);

@@ -57,6 +57,8 @@ pub(crate) struct Counters {
     pub(crate) malformed: AtomicU32,
     /// Access units dropped for their size.
     pub(crate) oversized: AtomicU32,
+    /// Timelines of tracks that began with no Sender Report, and so by when they came.
+    pub(crate) clocks_by_arrival: AtomicU32,
     /// Bits per second now.
     pub(crate) bitrate: AtomicU32,
     /// Milliseconds for which media has flowed.

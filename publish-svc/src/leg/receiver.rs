@@ -33,6 +33,9 @@ use crate::{
 const RECEIVE_BUDGET: usize = 16;
 /// Commands that wait; each is one call of the control plane, and those of one stream come one by one.
 const COMMANDS: usize = 4;
+/// How long the first access unit of a track waits for a Sender Report. Ingest sends them 0, 20, 60 and 140 ms after its first packet: where 2 %
+/// are lost, all four are in one case of six million. Nothing waits where a report has come, as it does in front of the first packet.
+const REPORT_WAIT: Duration = Duration::from_millis(200);
 /// How often rates are worked out.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -185,6 +188,7 @@ impl Leg {
         let config = IntakeConfig {
             reorder_window: settings.reorder_window,
             silence: settings.silence,
+            report_wait: REPORT_WAIT,
             max_access_unit_bytes: settings.max_access_unit_bytes,
             report_ssrc: report_ssrc(&spec.description, &mut random),
         };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use media::{
     rtcp::SenderReport,
     rtp::{AccessUnitAssembler, ReorderBuffer},
-    sdp::SessionDescription,
+    sdp::{SessionDescription, TrackDescription},
 };
 
 use super::IntakeConfig;
@@ -17,6 +17,10 @@ use crate::leg::{
 /// Packets that one track's reorder buffer holds at the most: 200 ms, in which a packet is asked for several times, of 100 Mbit/s; more than a keyframe of 2 MB.
 const REORDER_PACKETS: usize = 2048;
 
+/// Access units of a track that wait for its first Sender Report at the most: those of 200 ms, at more than a thousand a second. Their
+/// bytes are those of the largest access unit, all that the ring can hold, at the most.
+pub(super) const MAX_WAITING: usize = 256;
+
 /// See the module.
 pub(super) struct Input {
     pub(super) reorder: ReorderBuffer,
@@ -25,8 +29,7 @@ pub(super) struct Input {
     pub(super) report: Option<(SenderReport, Instant)>,
     /// The next access unit begins a new timeline.
     pub(super) begins: bool,
-    /// Its sender offers to send again what is missing.
-    pub(super) nack: bool,
+    pub(super) promises: Promises,
     lost: u32,
     discarded: u32,
     oversized: u32,
@@ -35,11 +38,26 @@ pub(super) struct Input {
     too_late: u32,
 }
 
+/// What the sender of a track says that it does.
+#[derive(Clone, Copy)]
+pub(super) struct Promises {
+    /// Sends again what is missing.
+    pub(super) nack: bool,
+    /// Reports: who names its CNAME means receivers to put its tracks on one clock by it (RFC 5576, 6.1; RFC 3550, 6.5.1).
+    reports: bool,
+}
+
+impl Promises {
+    pub(super) fn of(described: &TrackDescription) -> Self {
+        Self { nack: described.nack, reports: described.cname.is_some() }
+    }
+}
+
 impl Input {
-    pub(super) fn new(config: &IntakeConfig, track: &TrackOutput, nack: bool) -> Self {
-        let reorder = if nack { ReorderBuffer::answered } else { ReorderBuffer::new };
+    pub(super) fn new(config: &IntakeConfig, track: &TrackOutput, promises: Promises) -> Self {
+        let reorder = if promises.nack { ReorderBuffer::answered } else { ReorderBuffer::new };
         Self {
-            nack,
+            promises,
             reorder: reorder(track.clock_rate(), config.reorder_window, REORDER_PACKETS),
             assembler: AccessUnitAssembler::new(track.config.codec(), config.max_access_unit_bytes),
             report: None,
@@ -61,7 +79,19 @@ impl Input {
         first: usize,
     ) -> Vec<Self> {
         let tracks = output.tracks.iter().zip(&description.tracks).skip(first);
-        tracks.map(|(track, described)| Self::new(config, track, described.nack)).collect()
+        tracks.map(|(track, described)| Self::new(config, track, Promises::of(described))).collect()
+    }
+
+    /// Until when its first access unit waits for the Sender Report that tells where it lies; `None` where it waits no more.
+    pub(super) fn waits_until(&self, config: &IntakeConfig) -> Option<Instant> {
+        if !self.begins || self.report.is_some() || !self.promises.reports {
+            return None;
+        }
+        let ready = || self.assembler.ready();
+        let first = ready().next()?;
+        let bytes: usize = ready().map(|unit| unit.packets.data.len()).sum();
+        let fits = ready().len() <= MAX_WAITING && bytes <= config.max_access_unit_bytes;
+        fits.then(|| first.received_at + config.report_wait)
     }
 
     /// Adds up what was counted since the last time.

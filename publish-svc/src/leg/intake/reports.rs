@@ -59,13 +59,15 @@ impl Intake {
         }
     }
 
-    pub(super) fn handle_byes(&mut self) {
+    pub(super) fn handle_byes(&mut self, now: Now) {
         if self.byes.is_empty() {
             return;
         }
         for (source, ssrc) in std::mem::take(&mut self.byes) {
             if let Some(track) = self.demux.rtcp(source, ssrc) {
                 self.demux.release(track);
+                // It reports no more.
+                self.put_out(track, now);
                 self.recent = None;
             }
         }
@@ -87,7 +89,9 @@ impl Intake {
     /// Asks for what is missing, where the sender offers to send it again and it is known where it listens.
     pub(super) fn take_nacks(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
         let mut nacks = Vec::new();
-        for (track, input) in self.inputs.iter_mut().enumerate().filter(|(_, input)| input.nack) {
+        for (track, input) in
+            self.inputs.iter_mut().enumerate().filter(|(_, input)| input.promises.nack)
+        {
             let to = self.demux.sender_of(track).zip(self.demux.ssrc(track));
             input.reorder.set_asking(to.is_some());
             let Some((to, ssrc)) = to else { continue };

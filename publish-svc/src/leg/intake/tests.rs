@@ -14,6 +14,7 @@ use crate::testing::{PPS, SPS, Source, Track, aac_config, ntp};
 mod days;
 mod legs;
 mod nack;
+mod reports;
 mod schedule;
 mod srtp;
 
@@ -41,9 +42,15 @@ impl Bench {
     }
 
     fn of(description: &SessionDescription) -> Self {
+        Self::waiting(description, 0)
+    }
+
+    /// One whose tracks wait so many ms for their first Sender Report.
+    fn waiting(description: &SessionDescription, report_wait: u32) -> Self {
         let config = IntakeConfig {
             reorder_window: Duration::from_millis(WINDOW.into()),
             silence: Duration::from_millis(SILENCE.into()),
+            report_wait: Duration::from_millis(report_wait.into()),
             max_access_unit_bytes: 20_000,
             report_ssrc: 0xF00D,
         };

@@ -6,7 +6,7 @@ use media::{
 };
 
 use super::{Intake, Now};
-use crate::leg::output::Resume;
+use crate::leg::{Counters, output::Resume};
 
 impl Intake {
     /// Puts the first access unit of a timeline behind what was output, and on the wall clock.
@@ -21,7 +21,10 @@ impl Intake {
                 clock_rate: output.clock_rate(),
             }
             .ntp_at(unit.timestamp),
-            None => arrived,
+            None => {
+                Counters::add(&self.counters.clocks_by_arrival, 1);
+                arrived
+            }
         };
         let resume = Resume { timestamp: unit.timestamp, at: unit.received_at, ntp, arrived };
         let shift = match (report, self.shift) {

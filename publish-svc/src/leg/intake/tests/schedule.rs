@@ -38,7 +38,8 @@ impl Schedule {
         let source = Source::new(7);
         Self {
             random: StdRng::seed_from_u64(seed),
-            bench: Bench::new(&source),
+            // Of some the beginning waits for reports.
+            bench: Bench::waiting(&source.description(), 200 * (seed % 2) as u32),
             source,
             from: address(FROM),
             way: Vec::new(),
