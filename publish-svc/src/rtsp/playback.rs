@@ -39,6 +39,8 @@ struct Track {
     transport: TrackTransport,
     packets: u32,
     octets: u32,
+    /// The reader was told its clock.
+    reported: bool,
 }
 
 /// An access unit that waits for its turn.
@@ -81,7 +83,13 @@ impl Playback {
     ) -> Self {
         let tracks = tracks
             .iter()
-            .map(|&(index, transport)| Track { index, transport, packets: 0, octets: 0 })
+            .map(|&(index, transport)| Track {
+                index,
+                transport,
+                packets: 0,
+                octets: 0,
+                reported: false,
+            })
             .collect();
         let multicast = reader.by == Transport::Multicast;
         let now = Instant::now();
@@ -130,11 +138,12 @@ impl Playback {
         if self.is_paced() { self.next_burst.min(self.next_report) } else { self.next_report }
     }
 
-    /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`. A report that is due goes first: readers
-    /// that map tracks to one clock by it (ffmpeg 5.1) would move those that they were sent before. Whether the ring has more.
+    /// Takes what the ring has, or sends the next burst; interleaved bytes go to `output`. A report that is due goes first, and one on
+    /// a track whose clock has become known: readers that map tracks to one clock by it (ffmpeg 5.1) would move those that they were
+    /// sent before. Whether the ring has more.
     pub(super) fn advance(&mut self, reader: &ReaderEntry, output: &mut Output) -> bool {
         let now = Instant::now();
-        if now >= self.next_report {
+        if now >= self.next_report || self.has_clock_to_tell() {
             self.report(now, reader, output);
         }
         let more = !self.is_paced() && self.take_units(reader, output);
@@ -142,6 +151,16 @@ impl Playback {
             self.burst(now);
         }
         more
+    }
+
+    /// Whether a track that the reader was told no clock of has one now: a reader that plays before the first access unit came.
+    fn has_clock_to_tell(&self) -> bool {
+        if self.tracks.iter().all(|track| track.reported) {
+            return false;
+        }
+        let clocks = self.stream.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_clock = |track: &Track| matches!(clocks.get(track.index), Some(Some(_)));
+        self.tracks.iter().any(|track| !track.reported && has_clock(track))
     }
 
     /// Whether the ring has more.
@@ -218,7 +237,8 @@ impl Playback {
         let ntp = wall_clock();
         reader.receptions.sent(ntp, now);
         let clocks = self.stream.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for track in &self.tracks {
+        for at in 0..self.tracks.len() {
+            let track = &self.tracks[at];
             let Some(Some(clock)) = clocks.get(track.index) else { continue };
             let report = SenderReport {
                 ssrc: self.ssrc(track.index),
@@ -228,6 +248,7 @@ impl Playback {
                 octets: track.octets,
             };
             self.send_rtcp(track, sender_report(&report, &self.description.cname), output);
+            self.tracks[at].reported = true;
         }
     }
 

@@ -5,7 +5,7 @@ use proto::v1;
 use tokio::net::UdpSocket;
 
 use super::{rtsp::live, udp::Ports};
-use crate::testing::{Reader, Source, config};
+use crate::testing::{Bench, Item, Reader, Source, Track, config};
 
 /// A report on one track: 64 of 256 lost, `lost` in all, a jitter of 9000 ticks.
 fn report(ssrc: u32, lost: i32, last_sr: u32) -> Vec<u8> {
@@ -135,5 +135,35 @@ async fn over_udp_only_the_readers_own_rtcp_address_is_believed() {
     video.rtcp.send(&report(video_report.ssrc, 6, last_sr)).await.unwrap();
     // BYE is no TEARDOWN.
     bench.until_metrics(&["reader_packets_lost_total{transport=\"udp\"} 9"]).await;
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn who_plays_before_the_first_access_unit_is_told_each_clock_in_front_of_its_first() {
+    let mut source = Source::new(1);
+    let mut bench = Bench::start(config()).await;
+    let sender = bench.start_by_hand("a", &source).await;
+    let mut reader = bench.reader("a").await;
+    reader.play().await;
+    for track in [Track::Video, Track::Audio] {
+        sender.rtcp(&source.report(track, 0));
+    }
+    sender.rtp(source.keyframe(0));
+    sender.rtp(source.sound(0));
+    let (mut reported, mut came) = ([false; 2], [false; 2]);
+    while came != [true; 2] {
+        match reader.next().await.expect("closed") {
+            Item::Rtp(channel, ..) => {
+                let track = usize::from(channel / 2);
+                assert!(reported[track], "nothing told of the clock of track {track}");
+                came[track] = true;
+            }
+            Item::Rtcp(channel, packets) => {
+                assert!(matches!(packets[0], RtcpPacket::SenderReport(..)), "{packets:?}");
+                reported[usize::from(channel / 2)] = true;
+            }
+            Item::Response(response) => panic!("{response:?}"),
+        }
+    }
     bench.drain().await;
 }
