@@ -1,23 +1,22 @@
 //! The calls of [`Engine`].
 
+mod nodes;
+mod sessions;
+
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use media::StreamKey;
 
 use super::{
-    ATTEMPTS, EtcdEngine, Reserved, SLACK, Shared,
-    keys::{Key, SessionId},
-    link::Failure,
+    ATTEMPTS, EtcdEngine, Reserved, Shared,
+    keys::SessionId,
     plan::{Decision, Rejection},
-    records::{NodeRecord, SessionRecord, encode, unix_ms},
-    unavailable,
-    write::{Condition, Write},
+    records::unix_ms,
 };
 use crate::{
     Claim, Engine, Grant, Lease, LeaseId, Node, NodeInfo, RegistryError, StreamOwner, Watch,
-    book::{MAX_LEASES, MAX_NODES, in_range},
-    validate,
+    book::MAX_LEASES, validate,
 };
 
 /// What others keep changing.
@@ -26,82 +25,6 @@ fn contended() -> RegistryError {
 }
 
 impl Shared {
-    /// The etcd lease of a process, with this engine as its home; renewed if it has not been for a third of the TTL.
-    async fn session(&self, id: &SessionId) -> Result<i64, RegistryError> {
-        let _turn = self.sessions.turn(id).await;
-        for _ in 0..ATTEMPTS {
-            let (present, is_kept) = {
-                let state = self.lock();
-                let is_kept = state.homes.is_kept(id, state.now(), self.ttl() / 3);
-                (state.view.sessions.get(id).cloned(), is_kept)
-            };
-            match present {
-                Some(session) if session.home == self.id && is_kept => return Ok(session.lease),
-                Some(session) if session.home == self.id => {
-                    if self.keep(id, session.lease).await? {
-                        return Ok(session.lease);
-                    }
-                }
-                Some(session) => {
-                    let write = Write::new().when(Condition::Home(id.clone(), session.home)).put(
-                        Key::Session(id.clone()),
-                        self.session_record(),
-                        session.lease,
-                    );
-                    self.commit(&write).await?;
-                }
-                None => self.open_session(id).await?,
-            }
-        }
-        Err(contended())
-    }
-
-    fn session_record(&self) -> Vec<u8> {
-        encode(&SessionRecord { home: self.id.clone() })
-    }
-
-    /// Renews an etcd lease; whether it was there.
-    async fn keep(&self, id: &SessionId, lease: i64) -> Result<bool, RegistryError> {
-        let member = self.link.member().await?;
-        match self.link.keep_alive(&member, lease).await {
-            Ok(()) => {
-                let mut state = self.lock();
-                let now = state.now();
-                state.homes.keep(id, now);
-                Ok(true)
-            }
-            Err(Failure::LeaseGone) => {
-                self.view_shows(|view| {
-                    view.sessions.get(id).is_none_or(|session| session.lease != lease)
-                })
-                .await?;
-                Ok(false)
-            }
-            Err(failure) => Err(unavailable(failure)),
-        }
-    }
-
-    /// Gives a process an etcd lease; where another engine was first, the view has that one's now.
-    async fn open_session(&self, id: &SessionId) -> Result<(), RegistryError> {
-        let member = self.link.member().await?;
-        let ttl = self.ttl() + SLACK;
-        let lease = self.link.grant(&member, ttl).await.map_err(unavailable)?;
-        let write = Write::new().when(Condition::Absent(Key::Session(id.clone()))).put(
-            Key::Session(id.clone()),
-            self.session_record(),
-            lease,
-        );
-        if self.commit(&write).await? {
-            let mut state = self.lock();
-            let now = state.now();
-            state.homes.keep(id, now);
-        } else {
-            // Nothing hangs on it; it would end by itself.
-            let _ = self.link.revoke(&member, lease).await;
-        }
-        Ok(())
-    }
-
     async fn allocate(&self, claim: &Claim) -> Result<Grant, RegistryError> {
         let _turn = self.streams.turn(&claim.stream_key).await;
         let lease_id = match &claim.reassert {
@@ -218,87 +141,6 @@ impl Shared {
         Err(contended())
     }
 
-    async fn register(&self, info: NodeInfo) -> Result<(), RegistryError> {
-        let id = SessionId::Node(info.id.clone());
-        let now = SystemTime::now();
-        for _ in 0..ATTEMPTS {
-            self.link.member().await?;
-            let (known, count, unreachable) = {
-                let state = self.lock();
-                let known = state.view.nodes.get(&info.id).map(|node| node.info == info);
-                let unreachable = state.view.legs_on(&info.id).into_iter().filter(|leg| {
-                    !in_range(&info, leg.lease.rtp_port) || leg.rtp_address != info.rtp_address
-                });
-                let unreachable: Vec<_> = unreachable.map(|leg| leg.lease.id.clone()).collect();
-                (known, state.view.nodes.len(), unreachable)
-            };
-            if known == Some(true) {
-                return self.keep_node(&info.id).await;
-            }
-            if known.is_none() && count >= MAX_NODES {
-                return Err(RegistryError::Full(format!("it holds {MAX_NODES} nodes")));
-            }
-            for lease in unreachable {
-                self.end_lease(&lease, false).await?;
-            }
-            let session = self.session(&id).await?;
-            let node = Key::Node(info.id.clone());
-            let record = encode(&NodeRecord::new(&info, now));
-            let write = self.decide(|desk| {
-                Write::new()
-                    .when(Condition::Home(id.clone(), self.id.clone()))
-                    .when_as_in(desk.view, node.clone())
-                    .put(node, record, session)
-            });
-            if self.commit(&write).await? {
-                self.renew_node(&info.id);
-                return Ok(());
-            }
-        }
-        Err(contended())
-    }
-
-    fn renew_node(&self, id: &str) {
-        let mut state = self.lock();
-        let deadline = state.now() + self.ttl();
-        state.homes.renew_node(id, deadline);
-    }
-
-    async fn keep_node(&self, id: &str) -> Result<(), RegistryError> {
-        if !self.lock().view.nodes.contains_key(id) {
-            self.sync().await?;
-        }
-        if !self.lock().view.nodes.contains_key(id) {
-            return Err(RegistryError::UnknownNode(id.to_owned()));
-        }
-        self.session(&SessionId::Node(id.to_owned())).await?;
-        // Its announcement may have gone with an etcd lease that ended just now.
-        if !self.lock().view.nodes.contains_key(id) {
-            return Err(RegistryError::UnknownNode(id.to_owned()));
-        }
-        self.renew_node(id);
-        Ok(())
-    }
-
-    /// Takes a node out, if it is there.
-    pub(super) async fn remove_node(&self, id: &str, expired: bool) -> Result<(), RegistryError> {
-        let session = SessionId::Node(id.to_owned());
-        for _ in 0..ATTEMPTS {
-            let lease = self.lock().view.sessions.get(&session).map(|session| session.lease);
-            let Some(write) = self.decide(|desk| desk.remove_node(id, expired)) else {
-                return Ok(());
-            };
-            if self.commit(&write).await? {
-                if let (Some(lease), Ok(member)) = (lease, self.link.member().await) {
-                    // What is left on it would end by itself.
-                    let _ = self.link.revoke(&member, lease).await;
-                }
-                return Ok(());
-            }
-        }
-        Err(contended())
-    }
-
     /// Of an owner's leases those that are not there any more, or whose node is not; the others are renewed.
     async fn renew(&self, owner_id: &str, ids: &[LeaseId]) -> Result<Vec<LeaseId>, RegistryError> {
         let owner = SessionId::Owner(owner_id.to_owned());
@@ -329,20 +171,6 @@ impl Shared {
             lost.push(id);
         }
         Ok(lost)
-    }
-
-    async fn deregister(&self, id: &str) -> Result<(), RegistryError> {
-        if !self.lock().view.nodes.contains_key(id) {
-            self.sync().await?;
-        }
-        let legs: Vec<_> = {
-            let state = self.lock();
-            state.view.legs_on(id).into_iter().map(|leg| leg.lease.id.clone()).collect()
-        };
-        for leg in legs {
-            self.end_lease(&leg, false).await?;
-        }
-        self.remove_node(id, false).await
     }
 
     /// Reads the view, if it is up to date as far as can be told.

@@ -17,6 +17,7 @@
 //! one, and the watch goes on behind the last revision that it told ([`follow`]).
 
 mod calls;
+mod config;
 mod follow;
 mod homes;
 mod keys;
@@ -28,7 +29,6 @@ mod write;
 
 use std::{
     collections::HashSet,
-    fmt,
     hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -39,6 +39,7 @@ use std::{
 
 use tokio::sync::watch;
 
+pub use self::config::{EtcdConfig, Secret, TlsConfig};
 use self::{
     homes::Homes,
     keys::Key,
@@ -47,7 +48,7 @@ use self::{
     view::{Change, View},
     write::Write,
 };
-use crate::{Grant, LeaseId, MemoryConfig, RegistryError, WatchEvent, changes::Changes};
+use crate::{Grant, LeaseId, RegistryError, WatchEvent, changes::Changes};
 
 /// How often a call is decided anew when others change what it was decided on. Engines choose ports at random from the
 /// second time on, so that more than a few are a sign of something else.
@@ -60,51 +61,6 @@ const LOCKS: usize = 64;
 const SLACK: Duration = Duration::from_secs(1);
 /// How long the last epoch of a stream is remembered at the least, and by how much longer at the most.
 const FENCES: Duration = Duration::from_secs(3600);
-
-/// Text that is not shown.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text`.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// TLS to etcd, all PEM.
-#[derive(Clone, Debug, Default)]
-pub struct TlsConfig {
-    /// Authorities that members are believed by; `None`: the system's.
-    pub ca_pem: Option<String>,
-    /// The certificate and key that this client shows.
-    pub identity_pem: Option<(String, Secret)>,
-}
-
-/// Settings of the engine.
-#[derive(Clone, Debug)]
-pub struct EtcdConfig {
-    /// The members: `http://host:port` or `https://host:port`.
-    pub endpoints: Vec<String>,
-    /// What all keys begin with; ends in `/`.
-    pub prefix: String,
-    /// User and password.
-    pub user: Option<(String, Secret)>,
-    /// Needed for `https`.
-    pub tls: Option<TlsConfig>,
-    /// TTL and rest, as of the in-memory engine.
-    pub book: MemoryConfig,
-}
 
 /// The lease book in etcd. Dropping it ends its watch; what it renewed lives on to its TTL, or until another
 /// engine is asked to renew it.

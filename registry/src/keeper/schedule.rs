@@ -2,13 +2,19 @@
 //! late, lost on the way there or back, or cut off, and which forgets all now and then. Owners claim streams and describe them to
 //! nodes; nodes take the newest epoch, as publish-svc does. After each step it is held to what design.md says must always hold.
 
-use std::collections::{BTreeMap, HashSet};
+mod world;
 
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::Ordering,
+};
+
+use rand::seq::IndexedRandom;
 use tokio::task::JoinHandle;
 
+use self::world::{Way, World, memory};
 use super::*;
-use crate::{MemoryConfig, MemoryEngine, Node, StreamOwner, Watch, conformance::node};
+use crate::conformance::node;
 
 /// Schedules; each has its own seed.
 const SEEDS: u64 = 60;
@@ -18,111 +24,6 @@ const TTL: Duration = Duration::from_secs(9);
 const OWNERS: [&str; 3] = ["i1", "i2", "i3"];
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 const STREAMS: [&str; 5] = ["a", "b", "c", "d", "e"];
-
-/// The registry and the way to it.
-struct World {
-    began: Instant,
-    engine: Mutex<Arc<MemoryEngine>>,
-    rng: Mutex<StdRng>,
-    cut_off: Mutex<HashSet<String>>,
-    /// How many calls of 100 get lost, half of them behind the registry.
-    loss: std::sync::atomic::AtomicU32,
-}
-
-impl World {
-    fn random(&self, range: std::ops::Range<u32>) -> u32 {
-        self.rng.lock().unwrap().random_range(range)
-    }
-
-    fn engine(&self) -> Arc<MemoryEngine> {
-        self.engine.lock().unwrap().clone()
-    }
-
-    fn is_cut_off(&self, who: &str) -> bool {
-        self.cut_off.lock().unwrap().contains(who)
-    }
-
-    fn loses(&self) -> bool {
-        self.random(0..100) < self.loss.load(std::sync::atomic::Ordering::Relaxed)
-    }
-}
-
-/// A registry that starts: its epochs begin at the seconds of the clock, which is the virtual one here.
-fn memory(began: Instant) -> Arc<MemoryEngine> {
-    let seconds = 1000 + u32::try_from(began.elapsed().as_secs()).unwrap();
-    let config = MemoryConfig { ttl: TTL, rejected_port_rest: TTL };
-    MemoryEngine::with_epochs_above(seconds, config)
-}
-
-/// The way of one process to the registry.
-struct Way {
-    world: Arc<World>,
-    who: &'static str,
-}
-
-impl Way {
-    /// A call takes its time, and may be lost before the registry sees it, or its answer after.
-    async fn call<T>(
-        &self,
-        call: impl AsyncFnOnce(Arc<MemoryEngine>) -> Result<T, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        let gone = || RegistryError::Unavailable("no answer".to_owned());
-        let late = Duration::from_millis(self.world.random(0..200).into());
-        sleep(late).await;
-        if self.world.is_cut_off(self.who) || self.world.loses() {
-            sleep(Duration::from_secs(2)).await;
-            return Err(gone());
-        }
-        let answer = call(self.world.engine()).await;
-        sleep(late).await;
-        if self.world.is_cut_off(self.who) || self.world.loses() {
-            sleep(Duration::from_secs(2)).await;
-            return Err(gone());
-        }
-        answer
-    }
-}
-
-#[async_trait::async_trait]
-impl Engine for Way {
-    async fn register_node(&self, node: NodeInfo) -> Result<Duration, RegistryError> {
-        self.call(async |engine| engine.register_node(node).await).await
-    }
-    async fn keep_alive(&self, node_id: &str) -> Result<Duration, RegistryError> {
-        self.call(async |engine| engine.keep_alive(node_id).await).await
-    }
-    async fn deregister_node(&self, node_id: &str) -> Result<(), RegistryError> {
-        self.call(async |engine| engine.deregister_node(node_id).await).await
-    }
-    async fn allocate_port(&self, claim: Claim) -> Result<Grant, RegistryError> {
-        self.call(async |engine| engine.allocate_port(claim).await).await
-    }
-    async fn renew_leases(
-        &self,
-        owner_id: &str,
-        leases: &[LeaseId],
-    ) -> Result<(Vec<LeaseId>, Duration), RegistryError> {
-        self.call(async |engine| engine.renew_leases(owner_id, leases).await).await
-    }
-    async fn release_port(&self, lease: &LeaseId) -> Result<(), RegistryError> {
-        self.call(async |engine| engine.release_port(lease).await).await
-    }
-    async fn reject_port(&self, lease: &LeaseId) -> Result<Grant, RegistryError> {
-        self.call(async |engine| engine.reject_port(lease).await).await
-    }
-    async fn lookup_stream(&self, key: &StreamKey) -> Result<StreamOwner, RegistryError> {
-        self.call(async |engine| engine.lookup_stream(key).await).await
-    }
-    async fn list_nodes(&self) -> Result<Vec<Node>, RegistryError> {
-        self.call(async |engine| engine.list_nodes().await).await
-    }
-    async fn list_leases(&self) -> Result<Vec<Lease>, RegistryError> {
-        self.call(async |engine| engine.list_leases().await).await
-    }
-    async fn watch(&self) -> Result<Watch, RegistryError> {
-        self.call(async |engine| engine.watch().await).await
-    }
-}
 
 /// What a node has bound: the lease that each stream has there, by stream.
 type Bound = BTreeMap<StreamKey, Lease>;
@@ -174,13 +75,7 @@ fn info(id: &'static str) -> NodeInfo {
 
 impl Schedule {
     fn new(seed: u64) -> Self {
-        let world = Arc::new(World {
-            began: Instant::now(),
-            engine: Mutex::new(memory(Instant::now())),
-            rng: Mutex::new(StdRng::seed_from_u64(seed)),
-            cut_off: Mutex::default(),
-            loss: std::sync::atomic::AtomicU32::new(5),
-        });
+        let world = Arc::new(World::new(seed));
         let node_keepers = NODES.map(|id| {
             let (stop, engine) =
                 (CancellationToken::new(), Arc::new(Way { world: world.clone(), who: id }));
@@ -430,7 +325,7 @@ impl Schedule {
     /// All is well again and all leave: nothing may be left anywhere.
     async fn settle(mut self) -> Tally {
         self.world.cut_off.lock().unwrap().clear();
-        self.world.loss.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.world.loss.store(0, Ordering::Relaxed);
         while !self.late.is_empty() {
             self.arrive_late();
         }

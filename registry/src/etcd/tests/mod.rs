@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    Claim, Engine, NodeInfo,
+    Claim, Engine, MemoryConfig, NodeInfo,
     conformance::{claim, node},
 };
 
