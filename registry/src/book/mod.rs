@@ -24,7 +24,10 @@ mod nodes;
 mod reassert;
 
 #[cfg(feature = "etcd")]
-pub(crate) use self::{nodes::in_range, reassert::fenced};
+pub(crate) use self::{
+    nodes::in_range,
+    reassert::{Standing, StandingClaim, fenced},
+};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -1,6 +1,8 @@
-//! Putting back what the book lost.
+//! Putting back what the book lost; what both engines admit.
 
-use std::time::Instant;
+use std::{cmp::Ordering, time::Instant};
+
+use media::StreamKey;
 
 use super::{Book, End, MAX_EPOCH_AHEAD, MAX_LEASES, nodes::in_range};
 use crate::{Claim, Grant, Lease, RegistryError, validate};
@@ -35,8 +37,7 @@ impl Book {
         if !port_in_range {
             return Err(fenced(&lease, "its port is not the node's any more"));
         }
-        let superseded = self.check_epoch(claim, &lease)?;
-        self.check_port(&lease, superseded)?;
+        let superseded = self.standing(&lease).admit(claim, &lease)?;
         if self.leases.len() >= MAX_LEASES {
             return Err(RegistryError::Full(format!("it holds {MAX_LEASES} leases")));
         }
@@ -50,39 +51,18 @@ impl Book {
         self.insert_on_node(lease, now)
     }
 
-    /// Refuses what is older than the stream's epoch; whether there is a claim of an older epoch.
-    fn check_epoch(&self, claim: &Claim, lease: &Lease) -> Result<bool, RegistryError> {
-        let Some(present) = self.claims.get(&lease.stream_key) else {
-            let ended = self.ended.epoch(&lease.stream_key);
-            if lease.epoch < ended {
-                return Err(fenced(lease, "a newer owner had the stream since"));
-            }
-            return Ok(false);
-        };
-        match present.epoch.cmp(&lease.epoch) {
-            std::cmp::Ordering::Less => Ok(true),
-            std::cmp::Ordering::Greater => {
-                Err(fenced(lease, &format!("the stream has epoch {}", present.epoch)))
-            }
-            std::cmp::Ordering::Equal if present.owner_id != claim.owner_id => {
-                Err(fenced(lease, &format!("the stream belongs to {}", present.owner_id)))
-            }
-            std::cmp::Ordering::Equal if present.leases_by_node.contains_key(&lease.node_id) => {
-                Err(fenced(lease, "the stream has another lease on the node"))
-            }
-            std::cmp::Ordering::Equal => Ok(false),
-        }
-    }
-
-    /// Refuses a port that another lease has; one of a claim that is superseded does not count.
-    fn check_port(&self, lease: &Lease, superseded: bool) -> Result<(), RegistryError> {
-        let holder = self.ports_by_node.get(&lease.node_id).and_then(|p| p.get(&lease.rtp_port));
-        match holder.and_then(|id| self.leases.get(id)) {
-            Some(entry) if !(superseded && entry.lease.stream_key == lease.stream_key) => {
-                let holder = &entry.lease.stream_key;
-                Err(fenced(lease, &format!("port {} is stream {holder}'s", lease.rtp_port)))
-            }
-            Some(_) | None => Ok(()),
+    /// What stands where `lease` is to be put back.
+    fn standing(&self, lease: &Lease) -> Standing<'_> {
+        let ports = self.ports_by_node.get(&lease.node_id);
+        let holder = ports.and_then(|ports| self.leases.get(ports.get(&lease.rtp_port)?));
+        Standing {
+            claim: self.claims.get(&lease.stream_key).map(|claim| StandingClaim {
+                epoch: claim.epoch,
+                owner_id: &claim.owner_id,
+                has_leg: claim.leases_by_node.contains_key(&lease.node_id),
+            }),
+            ended: self.ended.epoch(&lease.stream_key),
+            port_of: holder.map(|entry| &entry.lease.stream_key),
         }
     }
 
@@ -91,6 +71,62 @@ impl Book {
         let ids: Vec<_> = claim.leases_by_node.values().cloned().collect();
         for id in ids {
             self.end_lease(&id, End::Released);
+        }
+    }
+}
+
+/// What an engine has where a lease is to be put back.
+pub(crate) struct Standing<'a> {
+    /// The claim on its stream.
+    pub(crate) claim: Option<StandingClaim<'a>>,
+    /// The last epoch of its stream, for when nobody has it; 0: none is known.
+    pub(crate) ended: u32,
+    /// The stream whose lease has its port. A port that is set aside is nobody's: it was most likely rejected since this very
+    /// stream has it bound.
+    pub(crate) port_of: Option<&'a StreamKey>,
+}
+
+/// Who has a stream.
+pub(crate) struct StandingClaim<'a> {
+    pub(crate) epoch: u32,
+    pub(crate) owner_id: &'a str,
+    /// A leg to the node of the lease is there.
+    pub(crate) has_leg: bool,
+}
+
+impl Standing<'_> {
+    /// Refuses what is older than the stream's epoch, and a port that another lease has; those of a claim of an older epoch do not
+    /// count. Whether there is such a claim: it ends.
+    pub(crate) fn admit(&self, claim: &Claim, lease: &Lease) -> Result<bool, RegistryError> {
+        let superseded = self.admit_epoch(claim, lease)?;
+        match self.port_of {
+            Some(holder) if !(superseded && *holder == lease.stream_key) => {
+                Err(fenced(lease, &format!("port {} is stream {holder}'s", lease.rtp_port)))
+            }
+            Some(_) | None => Ok(superseded),
+        }
+    }
+
+    fn admit_epoch(&self, claim: &Claim, lease: &Lease) -> Result<bool, RegistryError> {
+        let Some(present) = &self.claim else {
+            return if lease.epoch < self.ended {
+                Err(fenced(lease, "a newer owner had the stream since"))
+            } else {
+                Ok(false)
+            };
+        };
+        match present.epoch.cmp(&lease.epoch) {
+            Ordering::Less => Ok(true),
+            Ordering::Greater => {
+                Err(fenced(lease, &format!("the stream has epoch {}", present.epoch)))
+            }
+            Ordering::Equal if present.owner_id != claim.owner_id => {
+                Err(fenced(lease, &format!("the stream belongs to {}", present.owner_id)))
+            }
+            Ordering::Equal if present.has_leg => {
+                Err(fenced(lease, "the stream has another lease on the node"))
+            }
+            Ordering::Equal => Ok(false),
         }
     }
 }

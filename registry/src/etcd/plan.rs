@@ -2,21 +2,21 @@
 //!
 //! The rules are those of the in-memory book (`crate::book`); `crate::conformance` holds both to them.
 
+mod end;
+mod reassert;
+
 use std::{collections::HashSet, net::IpAddr};
 
 use media::StreamKey;
 
+pub(super) use self::end::Rejection;
 use super::{
     keys::{Key, LegPlace, SessionId},
     records::{ClaimRecord, EpochRecord, LegRecord, PortRecord, encode},
-    view::{ClaimEntry, LegEntry, NodeEntry, View},
+    view::{ClaimEntry, NodeEntry, View},
     write::{Condition, Write},
 };
-use crate::{
-    Claim, Lease, LeaseId, RegistryError,
-    book::{MAX_EPOCH_AHEAD, MAX_LEASES, fenced, in_range},
-    validate,
-};
+use crate::{Claim, Lease, LeaseId, RegistryError, book::MAX_LEASES};
 
 /// What a call works on.
 pub(super) struct Desk<'a> {
@@ -287,198 +287,4 @@ impl Desk<'_> {
             by_load.into_iter().find_map(|(.., node)| Some((node, self.free_port_on(node)?)));
         found.ok_or_else(|| RegistryError::NoPort("any node".to_owned()))
     }
-
-    /// Puts `lease` back as it was, unless something stands against it.
-    fn reassert(&self, claim: &Claim, lease: &Lease) -> Result<Decision, RegistryError> {
-        let base = self.epoch_base()?;
-        let last_epoch = EpochRecord::Base(base).epoch(self.view.revision).unwrap_or(u32::MAX);
-        if lease.epoch > last_epoch.saturating_add(MAX_EPOCH_AHEAD) {
-            let problem = format!("{} is far above any that was granted", lease.epoch);
-            return Err(validate::invalid("reassert.epoch", problem));
-        }
-        let unknown = || RegistryError::UnknownNode(lease.node_id.clone());
-        let node = self.view.nodes.get(&lease.node_id).ok_or_else(unknown)?;
-        if let Some(LegEntry { lease: there, .. }) = self.view.lease(&lease.id) {
-            // The port may be another by now: the answer to a rejection was lost.
-            let same = Lease { rtp_port: there.rtp_port, ttl: there.ttl, ..lease.clone() };
-            return if *there == same {
-                Ok(Decision::Held(lease.id.clone(), self.unchanged(&lease.stream_key)))
-            } else {
-                Err(fenced(lease, "it was granted otherwise"))
-            };
-        }
-        if !in_range(&node.info, lease.rtp_port) {
-            return Err(fenced(lease, "its port is not the node's any more"));
-        }
-        let superseded = self.check_epoch(claim, lease)?;
-        self.check_port(lease, superseded)?;
-        if self.view.legs.len() >= MAX_LEASES {
-            return Err(RegistryError::Full(format!("it holds {MAX_LEASES} leases")));
-        }
-        if superseded {
-            return Ok(self.end_all(&lease.stream_key));
-        }
-        let epoch = match self.view.claims.get(&lease.stream_key) {
-            Some(present) => present.epoch_record,
-            None => EpochRecord::Is(lease.epoch),
-        };
-        let placed = (node, lease.rtp_port);
-        let mut placement = self.placement(claim, lease.id.clone(), placed, epoch);
-        if lease.epoch > last_epoch {
-            // Whatever is claimed from the next revision on goes on above it.
-            let revision = u32::try_from(self.view.revision).unwrap_or(u32::MAX);
-            placement.epoch_base = Some(lease.epoch.saturating_sub(revision));
-        }
-        Ok(Decision::Grant(placement))
-    }
-
-    /// Refuses what is older than the stream's epoch; whether there is a claim of an older epoch.
-    fn check_epoch(&self, claim: &Claim, lease: &Lease) -> Result<bool, RegistryError> {
-        let Some(present) = self.view.claims.get(&lease.stream_key) else {
-            let ended = self.view.fences.get(&lease.stream_key).copied().unwrap_or(0);
-            if lease.epoch < ended {
-                return Err(fenced(lease, "a newer owner had the stream since"));
-            }
-            return Ok(false);
-        };
-        let mut legs = self.view.legs_of(&lease.stream_key);
-        match present.epoch.cmp(&lease.epoch) {
-            std::cmp::Ordering::Less => Ok(true),
-            std::cmp::Ordering::Greater => {
-                Err(fenced(lease, &format!("the stream has epoch {}", present.epoch)))
-            }
-            std::cmp::Ordering::Equal if present.owner_id != claim.owner_id => {
-                Err(fenced(lease, &format!("the stream belongs to {}", present.owner_id)))
-            }
-            std::cmp::Ordering::Equal if legs.any(|leg| leg.lease.node_id == lease.node_id) => {
-                Err(fenced(lease, "the stream has another lease on the node"))
-            }
-            std::cmp::Ordering::Equal => Ok(false),
-        }
-    }
-
-    /// Refuses a port that another lease has; one of a claim that is superseded does not count, nor that nobody is to
-    /// have the port: it was most likely rejected since this very stream has it bound.
-    fn check_port(&self, lease: &Lease, superseded: bool) -> Result<(), RegistryError> {
-        let ports = self.view.ports.get(&lease.node_id);
-        let Some(entry) = ports.and_then(|ports| ports.get(&lease.rtp_port)) else { return Ok(()) };
-        let PortRecord::Lease(holder) = &entry.holder else { return Ok(()) };
-        let holder = self.view.lease(&LeaseId(holder.clone())).map(|leg| &leg.lease.stream_key);
-        match holder {
-            Some(holder) if !(superseded && *holder == lease.stream_key) => {
-                Err(fenced(lease, &format!("port {} is stream {holder}'s", lease.rtp_port)))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Ends a lease; its claim with the last one. `expired`: nobody renewed it, which only the engine that is its
-    /// owner's home can say. `None`: it is not there.
-    pub(super) fn end(&self, id: &LeaseId, expired: bool, fences: i64) -> Option<Write> {
-        let LegEntry { lease, .. } = self.view.lease(id)?;
-        let owner = SessionId::Owner(lease.owner_id.clone());
-        let place =
-            LegPlace { stream_key: lease.stream_key.clone(), node_id: lease.node_id.clone() };
-        let mut write = Write::new()
-            .delete(Key::Leg(place))
-            .delete(Key::Port(lease.node_id.clone(), lease.rtp_port));
-        if self.view.legs_of(&lease.stream_key).nth(1).is_some() {
-            write = self.touch_claim(write, &lease.stream_key, None);
-        } else {
-            let stream = Key::Stream(lease.stream_key.clone());
-            let epoch = encode(&EpochRecord::Is(lease.epoch));
-            write = write.when_as_in(self.view, stream.clone()).delete(stream).put(
-                Key::Fence(lease.stream_key.clone()),
-                epoch,
-                fences,
-            );
-        }
-        if expired {
-            write = self.touch_session(write, owner);
-        }
-        Some(write)
-    }
-
-    /// Writes a session as it is, if this engine is its home: what is deleted with it has expired.
-    fn touch_session(&self, write: Write, id: SessionId) -> Write {
-        let lease = self.view.sessions.get(&id).map_or(0, |session| session.lease);
-        let record = super::records::SessionRecord { home: self.home.to_owned() };
-        write.when(self.home(id.clone())).put(Key::Session(id), encode(&record), lease)
-    }
-
-    /// Sets a lease's port aside until `until_ms`. Its own node is asked first for another, then the others; the
-    /// lease ends where none has one.
-    pub(super) fn reject(
-        &self,
-        id: &LeaseId,
-        until_ms: u64,
-        fences: i64,
-    ) -> Result<Rejection, RegistryError> {
-        let unknown = || RegistryError::UnknownLease(id.0.clone());
-        let LegEntry { lease, .. } = self.view.lease(id).ok_or_else(unknown)?;
-        let own = self.view.nodes.get(&lease.node_id);
-        let next = match own.and_then(|node| Some((node, self.free_port_on(node)?))) {
-            Some(next) => Ok(next),
-            None => self.least_loaded(&lease.stream_key),
-        };
-        let old = Key::Port(lease.node_id.clone(), lease.rtp_port);
-        let rest = |write: Write| match own {
-            Some(_) => write.put(old.clone(), encode(&PortRecord::RestsUntilMs(until_ms)), fences),
-            None => write.delete(old.clone()),
-        };
-        match next {
-            Err(error) => {
-                let ended = self.end(id, false, fences).ok_or_else(unknown)?;
-                Ok(Rejection { write: rest(ended), answer: Err(error), taken: None })
-            }
-            Ok((node, port)) => Ok(Rejection {
-                write: rest(self.move_leg(lease, node, port)),
-                answer: Ok(()),
-                taken: Some((node.info.id.clone(), port)),
-            }),
-        }
-    }
-
-    fn move_leg(&self, lease: &Lease, node: &NodeEntry, rtp_port: u16) -> Write {
-        let owner = SessionId::Owner(lease.owner_id.clone());
-        let session = self.view.sessions.get(&owner).map_or(0, |session| session.lease);
-        let place = |node_id: &String| {
-            Key::Leg(LegPlace { stream_key: lease.stream_key.clone(), node_id: node_id.clone() })
-        };
-        let leg = LegRecord {
-            lease_id: lease.id.0.clone(),
-            rtp_port,
-            rtp_address: node.info.rtp_address,
-        };
-        let port = Key::Port(node.info.id.clone(), rtp_port);
-        let write = Write::new()
-            .when_as_in(self.view, Key::Node(node.info.id.clone()))
-            .when_as_in(self.view, port.clone())
-            .put(place(&node.info.id), encode(&leg), session)
-            .put(port, encode(&PortRecord::Lease(lease.id.0.clone())), session)
-            .delete(place(&lease.node_id));
-        self.touch_claim(write, &lease.stream_key, None)
-    }
-
-    /// Takes a node out. `expired`: nobody renewed it.
-    pub(super) fn remove_node(&self, id: &str, expired: bool) -> Option<Write> {
-        self.view.nodes.get(id)?;
-        let session = SessionId::Node(id.to_owned());
-        let node = Key::Node(id.to_owned());
-        let write = Write::new().when_as_in(self.view, node.clone()).delete(node);
-        Some(if expired {
-            write.when(self.home(session.clone())).delete(Key::Session(session))
-        } else {
-            write
-        })
-    }
-}
-
-/// What to do for a rejected port.
-pub(super) struct Rejection {
-    pub write: Write,
-    /// Why the lease ends.
-    pub answer: Result<(), RegistryError>,
-    /// The port that it takes instead.
-    pub taken: Option<(String, u16)>,
 }
