@@ -274,7 +274,7 @@ impl Control {
         self.context.streams.remove(key, entry);
     }
 
-    async fn stop(&self, key: StreamKey, epoch: u32) -> Result<v1::Stream, ApiError> {
+    async fn stop(&self, key: StreamKey, epoch: u64) -> Result<v1::Stream, ApiError> {
         let _order = self.order.lock().await;
         let entry = self.context.streams.entry(&key)?;
         let present = entry.started().lease.epoch;

@@ -264,7 +264,7 @@ impl Demand {
     }
 
     /// Asks whoever owns a stream under a newer epoch than `epoch` for a leg, unless it comes by itself. Bounded in time.
-    pub(crate) async fn reclaim(&self, key: &StreamKey, epoch: u32) -> Reclaimed {
+    pub(crate) async fn reclaim(&self, key: &StreamKey, epoch: u64) -> Reclaimed {
         let owner = match self.engine.lookup_stream(key).await {
             Ok(owner) if owner.epoch > epoch => owner,
             Ok(_) | Err(_) => return Reclaimed::NotYet,

@@ -190,7 +190,7 @@ fn reclaim(lease: &Lease) -> Claim {
 }
 
 /// The claim of a stream in place of another owner's of that epoch.
-fn superseding(epoch: u32, stream: &str, owner: &str) -> Claim {
+fn superseding(epoch: u64, stream: &str, owner: &str) -> Claim {
     Claim { supersede: Some(epoch), ..claim(stream, owner) }
 }
 

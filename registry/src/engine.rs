@@ -58,7 +58,7 @@ pub enum RegistryError {
         /// Its owner.
         owner_id: String,
         /// The owner's epoch.
-        epoch: u32,
+        epoch: u64,
     },
     /// No such lease.
     #[error("no lease {0:?}")]
@@ -72,7 +72,7 @@ pub enum RegistryError {
         /// The lease.
         lease_id: String,
         /// Its epoch.
-        epoch: u32,
+        epoch: u64,
         /// What stands against it.
         problem: String,
     },

@@ -157,7 +157,7 @@ impl LeaseKeeper {
     pub async fn supersede(
         &self,
         stream_key: &StreamKey,
-        epoch: u32,
+        epoch: u64,
     ) -> Result<Grant, RegistryError> {
         let claim = self.shared.claim(stream_key, None);
         self.grant(Claim { supersede: Some(epoch), ..claim }).await

@@ -15,7 +15,7 @@ use crate::{
 
 /// How late the end of what expired may be told to watchers. Calls never see what has expired.
 const EXPIRY_TICK: Duration = Duration::from_millis(500);
-/// 2025-01-01T00:00:00Z. Epochs begin at the seconds since then, which fit 32 bits until 2161.
+/// 2025-01-01T00:00:00Z. Epochs begin at the seconds since then.
 const EPOCH_ZERO: Duration = Duration::from_secs(1_735_689_600);
 
 /// Settings of the engine.
@@ -50,12 +50,11 @@ impl MemoryEngine {
     /// An empty book; spawns its expiry task on the current runtime, which ends with it.
     pub fn new(config: MemoryConfig) -> Arc<Self> {
         let since_zero = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + EPOCH_ZERO);
-        let seconds = since_zero.map_or(0, |since| since.as_secs());
-        Self::with_epochs_above(u32::try_from(seconds).unwrap_or(0), config)
+        Self::with_epochs_above(since_zero.map_or(0, |since| since.as_secs()), config)
     }
 
     /// As [`Self::new`], with epochs that begin above `last_epoch`.
-    pub(crate) fn with_epochs_above(last_epoch: u32, config: MemoryConfig) -> Arc<Self> {
+    pub(crate) fn with_epochs_above(last_epoch: u64, config: MemoryConfig) -> Arc<Self> {
         let book = Book::new(config, rand::random(), last_epoch);
         Arc::new_cyclic(|engine| Self {
             state: Mutex::new(State { book, ahead: Duration::ZERO }),

@@ -23,7 +23,7 @@ pub struct Lease {
     /// The even RTP port; RTCP is the next.
     pub rtp_port: u16,
     /// The epoch of the stream's owner.
-    pub epoch: u32,
+    pub epoch: u64,
     /// The owner.
     pub owner_id: String,
     /// How long it lives without a renewal.
@@ -74,7 +74,7 @@ pub struct Claim {
     /// A lease held before the registry lost it.
     pub reassert: Option<Lease>,
     /// The epoch of another owner's claim that ends by this one.
-    pub supersede: Option<u32>,
+    pub supersede: Option<u64>,
 }
 
 /// A leg that was granted.
@@ -94,7 +94,7 @@ pub struct StreamOwner {
     /// Where its StreamControl is called; may be empty.
     pub owner_grpc_url: String,
     /// Its epoch.
-    pub epoch: u32,
+    pub epoch: u64,
     /// The legs.
     pub leases: Vec<Lease>,
     /// Their nodes.

@@ -142,7 +142,7 @@ mod tests {
                 RegistryError::Owned {
                     stream_key: key.clone(),
                     owner_id: "ingest-1".into(),
-                    epoch: u32::MAX,
+                    epoch: u64::MAX,
                 },
                 Code::AlreadyExists,
             ),

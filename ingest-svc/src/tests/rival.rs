@@ -17,7 +17,7 @@ async fn publish_gop(bench: &Bench, from_ms: u32) -> TestPublisher {
 }
 
 /// Another owner's claim on the stream "a".
-fn claim(url: &str, supersede: Option<u32>) -> Claim {
+fn claim(url: &str, supersede: Option<u64>) -> Claim {
     Claim {
         stream_key: StreamKey::parse("a").unwrap(),
         owner_id: "other".into(),

@@ -138,7 +138,7 @@ impl Bench {
     pub(crate) async fn stop(
         &mut self,
         key: &str,
-        epoch: u32,
+        epoch: u64,
     ) -> Result<v1::Stream, tonic::Status> {
         let request = v1::StopStreamRequest { stream_key: key.into(), epoch, ..Default::default() };
         Ok(self.control.stop_stream(request).await?.into_inner().stream.unwrap())
@@ -228,7 +228,7 @@ impl Bench {
 }
 
 /// The lease of a leg as an ingest would pass it on.
-pub(crate) fn lease(key: &str, port: u16, epoch: u32) -> v1::Lease {
+pub(crate) fn lease(key: &str, port: u16, epoch: u64) -> v1::Lease {
     v1::Lease {
         lease_id: format!("lease-of-{key}"),
         stream_key: key.into(),

@@ -35,7 +35,7 @@ impl Book {
             Some(node_id) => (node_id.clone(), self.port_for_new(node_id, now)?),
             None => self.choose(&claim.stream_key, before, now)?,
         };
-        let epoch = self.claim_stream(&claim)?;
+        let epoch = self.claim_stream(&claim);
         let lease = Lease {
             id: self.next_lease_id(),
             stream_key: claim.stream_key,
@@ -84,18 +84,16 @@ impl Book {
     }
 
     /// Makes or extends the claim; its epoch.
-    fn claim_stream(&mut self, claim: &Claim) -> Result<u32, RegistryError> {
+    fn claim_stream(&mut self, claim: &Claim) -> u64 {
         if let Some(entry) = self.claims.get(&claim.stream_key) {
-            return Ok(entry.epoch);
+            return entry.epoch;
         }
-        let used_up = || RegistryError::Full("its epochs are used up".to_owned());
-        let epoch = self.last_epoch.checked_add(1).ok_or_else(used_up)?;
-        self.last_epoch = epoch;
-        self.insert_claim(claim, epoch);
-        Ok(epoch)
+        self.last_epoch += 1;
+        self.insert_claim(claim, self.last_epoch);
+        self.last_epoch
     }
 
-    pub(super) fn insert_claim(&mut self, claim: &Claim, epoch: u32) {
+    pub(super) fn insert_claim(&mut self, claim: &Claim, epoch: u64) {
         let entry = ClaimEntry {
             owner_id: claim.owner_id.clone(),
             owner_grpc_url: claim.owner_grpc_url.clone(),

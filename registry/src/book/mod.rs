@@ -48,8 +48,8 @@ pub(crate) const MAX_LEASES: usize = 16_384;
 /// kept, which stands for all.
 const MAX_ENDED: usize = 16_384;
 /// How far a re-asserted epoch may be ahead of the counter. It begins at seconds: clocks that are half a year apart
-/// would still do; a wild value cannot use the epochs up.
-pub(crate) const MAX_EPOCH_AHEAD: u32 = 1 << 24;
+/// would still do; wild values cannot use the epochs up, however many.
+pub(crate) const MAX_EPOCH_AHEAD: u64 = 1 << 24;
 
 /// Who has what until when.
 pub(crate) struct Book {
@@ -57,7 +57,7 @@ pub(crate) struct Book {
     /// Prefix of lease ids, so that those of different runs differ.
     run: u64,
     leases_granted: u64,
-    last_epoch: u32,
+    last_epoch: u64,
     nodes: BTreeMap<String, NodeEntry>,
     leases: HashMap<LeaseId, LeaseEntry>,
     claims: BTreeMap<StreamKey, ClaimEntry>,
@@ -86,7 +86,7 @@ struct LeaseEntry {
 struct ClaimEntry {
     owner_id: String,
     owner_grpc_url: String,
-    epoch: u32,
+    epoch: u64,
     /// Never empty between calls.
     leases_by_node: BTreeMap<String, LeaseId>,
 }
@@ -107,18 +107,18 @@ enum End {
 /// The last epochs of streams that nobody has.
 #[derive(Default)]
 struct Ended {
-    epochs: HashMap<StreamKey, u32>,
-    by_epoch: BTreeMap<u32, StreamKey>,
-    forgotten: u32,
+    epochs: HashMap<StreamKey, u64>,
+    by_epoch: BTreeMap<u64, StreamKey>,
+    forgotten: u64,
 }
 
 impl Ended {
     /// The highest epoch that `key` may have had.
-    fn epoch(&self, key: &StreamKey) -> u32 {
+    fn epoch(&self, key: &StreamKey) -> u64 {
         self.epochs.get(key).copied().unwrap_or(self.forgotten)
     }
 
-    fn remember(&mut self, key: &StreamKey, epoch: u32) {
+    fn remember(&mut self, key: &StreamKey, epoch: u64) {
         if self.epoch(key) >= epoch {
             return;
         }
@@ -145,7 +145,7 @@ impl Ended {
 
 impl Book {
     /// An empty book. `run` tells its lease ids from those of other runs; epochs begin above `last_epoch`.
-    pub(crate) fn new(config: MemoryConfig, run: u64, last_epoch: u32) -> Self {
+    pub(crate) fn new(config: MemoryConfig, run: u64, last_epoch: u64) -> Self {
         Self {
             config,
             run,

@@ -80,7 +80,7 @@ pub(crate) struct Standing<'a> {
     /// The claim on its stream.
     pub(crate) claim: Option<StandingClaim<'a>>,
     /// The last epoch of its stream, for when nobody has it; 0: none is known.
-    pub(crate) ended: u32,
+    pub(crate) ended: u64,
     /// The stream whose lease has its port. A port that is set aside is nobody's: it was most likely rejected since this very
     /// stream has it bound.
     pub(crate) port_of: Option<&'a StreamKey>,
@@ -88,7 +88,7 @@ pub(crate) struct Standing<'a> {
 
 /// Who has a stream.
 pub(crate) struct StandingClaim<'a> {
-    pub(crate) epoch: u32,
+    pub(crate) epoch: u64,
     pub(crate) owner_id: &'a str,
     /// A leg to the node of the lease is there.
     pub(crate) has_leg: bool,

@@ -54,7 +54,7 @@ struct Schedule {
     /// Until when a port of a node is set aside.
     resting: HashMap<(String, u16), Instant>,
     /// The highest epoch that each stream had.
-    epochs: HashMap<StreamKey, u32>,
+    epochs: HashMap<StreamKey, u64>,
     /// Every lease that was ever told, to be put back, renewed and released at the wrong time.
     past: Vec<Lease>,
 }

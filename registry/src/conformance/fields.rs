@@ -72,7 +72,7 @@ pub(super) async fn a_reassertion_that_cannot_be_is_refused_by_its_field(
         ("reassert.rtp_port", Lease { rtp_port: 6001, ..lost.clone() }),
         ("reassert.rtp_port", Lease { rtp_port: 0, ..lost.clone() }),
         ("reassert.epoch", Lease { epoch: 0, ..lost.clone() }),
-        ("reassert.epoch", Lease { epoch: u32::MAX, ..lost.clone() }),
+        ("reassert.epoch", Lease { epoch: u64::MAX, ..lost.clone() }),
     ];
     for (field, lease) in cases {
         let wish = Claim { reassert: Some(lease), ..claim("a", "i") };

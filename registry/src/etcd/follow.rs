@@ -96,8 +96,7 @@ fn forgive(shared: &Shared) {
 /// The first engine of all says where epochs begin.
 async fn make_epoch_base(shared: &Shared, member: &Member) -> Result<(), Failure> {
     let since_zero = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + EPOCH_ZERO);
-    let seconds = since_zero.map_or(0, |since| since.as_secs());
-    let base = u32::try_from(seconds).unwrap_or(0);
+    let base = since_zero.map_or(0, |since| since.as_secs());
     let write = Write::new().when(Condition::Absent(Key::EpochBase)).put(
         Key::EpochBase,
         records::encode(&base),

@@ -55,7 +55,7 @@ pub(super) struct Placement {
     claim: ClaimRecord,
     /// The claim is new: its epoch is remembered from now on.
     is_new: bool,
-    epoch_base: Option<u32>,
+    epoch_base: Option<u64>,
     write: Write,
 }
 
@@ -176,14 +176,9 @@ impl Desk<'_> {
         Condition::Home(id, self.home.to_owned())
     }
 
-    fn epoch_base(&self) -> Result<u32, RegistryError> {
+    fn epoch_base(&self) -> Result<u64, RegistryError> {
         let unknown = || RegistryError::Unavailable("etcd has no epochs yet".to_owned());
-        let base = self.view.epoch_base.as_ref().ok_or_else(unknown)?.value;
-        // The claim's revision is not known before it is written; nobody makes 65,536 between now and then.
-        let next = self.view.revision.saturating_add(1 << 16);
-        let used_up = || RegistryError::Full("its epochs are used up".to_owned());
-        EpochRecord::Base(base).epoch(next).ok_or_else(used_up)?;
-        Ok(base)
+        Ok(self.view.epoch_base.as_ref().ok_or_else(unknown)?.value)
     }
 
     /// The lease that the owner has already for what it asks, or that the stream is another's.

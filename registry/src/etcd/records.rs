@@ -74,17 +74,17 @@ pub(super) struct ClaimRecord {
 #[serde(rename_all = "snake_case")]
 pub(super) enum EpochRecord {
     /// By adding the revision in which the stream was claimed.
-    Base(u32),
+    Base(u64),
     /// It was put back, or has ended: it is this.
-    Is(u32),
+    Is(u64),
 }
 
 impl EpochRecord {
-    /// The epoch of what was written in `revision`; `None` beyond 32 bits.
-    pub(super) fn epoch(self, revision: i64) -> Option<u32> {
+    /// The epoch of what was written in `revision`.
+    pub(super) fn epoch(self, revision: i64) -> u64 {
         match self {
-            Self::Base(base) => u32::try_from(i64::from(base).checked_add(revision)?).ok(),
-            Self::Is(epoch) => Some(epoch),
+            Self::Base(base) => base.saturating_add_signed(revision),
+            Self::Is(epoch) => epoch,
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct ClaimEntry {
     pub owner_grpc_url: String,
     /// As it is written.
     pub epoch_record: EpochRecord,
-    pub epoch: u32,
+    pub epoch: u64,
     pub mod_revision: i64,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct PortEntry {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct EpochBase {
-    pub value: u32,
+    pub value: u64,
     pub mod_revision: i64,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct View {
     pub legs: BTreeMap<LegPlace, LegEntry>,
     pub places: HashMap<LeaseId, LegPlace>,
     pub ports: BTreeMap<String, BTreeMap<u16, PortEntry>>,
-    pub fences: HashMap<StreamKey, u32>,
+    pub fences: HashMap<StreamKey, u64>,
 }
 
 impl View {
@@ -136,11 +136,9 @@ impl View {
                 self.sessions.insert(id.clone(), Session { home, lease: put.lease });
             }),
             Key::Stream(key) => self.put_claim(key, put),
-            Key::Fence(key) => decode::<EpochRecord>(&put.value)
-                .and_then(|record| record.epoch(put.mod_revision))
-                .map(|epoch| {
-                    self.fences.insert(key.clone(), epoch);
-                }),
+            Key::Fence(key) => decode(&put.value).map(|record: EpochRecord| {
+                self.fences.insert(key.clone(), record.epoch(put.mod_revision));
+            }),
             Key::Node(id) => self.put_node(id, put, events),
             Key::Port(node_id, port) => decode(&put.value).map(|holder| {
                 let entry = PortEntry { holder, mod_revision: put.mod_revision };
@@ -157,7 +155,7 @@ impl View {
     fn put_claim(&mut self, key: &StreamKey, put: &Put) -> Option<()> {
         let record: ClaimRecord = decode(&put.value)?;
         let entry = ClaimEntry {
-            epoch: record.epoch.epoch(put.create_revision)?,
+            epoch: record.epoch.epoch(put.create_revision),
             owner_id: record.owner_id,
             owner_grpc_url: record.owner_grpc_url,
             epoch_record: record.epoch,

@@ -62,7 +62,7 @@ struct Schedule {
     /// Leases that their owners have released, or were told to have lost.
     given_up: HashSet<LeaseId>,
     /// The highest epoch that each stream had on each node.
-    epochs: BTreeMap<(&'static str, StreamKey), u32>,
+    epochs: BTreeMap<(&'static str, StreamKey), u64>,
     tally: Tally,
     /// What happened, to be told when an invariant fails.
     trace: Vec<String>,

@@ -14,8 +14,7 @@ use crate::{
 impl Desk<'_> {
     /// Puts `lease` back as it was, unless something stands against it.
     pub(super) fn reassert(&self, claim: &Claim, lease: &Lease) -> Result<Decision, RegistryError> {
-        let base = self.epoch_base()?;
-        let last_epoch = EpochRecord::Base(base).epoch(self.view.revision).unwrap_or(u32::MAX);
+        let last_epoch = EpochRecord::Base(self.epoch_base()?).epoch(self.view.revision);
         if lease.epoch > last_epoch.saturating_add(MAX_EPOCH_AHEAD) {
             let problem = format!("{} is far above any that was granted", lease.epoch);
             return Err(validate::invalid("reassert.epoch", problem));
@@ -49,7 +48,7 @@ impl Desk<'_> {
         let mut placement = self.placement(claim, lease.id.clone(), placed, epoch);
         if lease.epoch > last_epoch {
             // Whatever is claimed from the next revision on goes on above it.
-            let revision = u32::try_from(self.view.revision).unwrap_or(u32::MAX);
+            let revision = self.view.revision.unsigned_abs();
             placement.epoch_base = Some(lease.epoch.saturating_sub(revision));
         }
         Ok(Decision::Grant(placement))

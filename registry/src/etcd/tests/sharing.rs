@@ -203,3 +203,18 @@ async fn with_its_engine_a_process_that_nobody_renews_is_gone_after_its_ttl() {
     assert_eq!(anew.rtp_port, held.lease.rtp_port);
     assert!(anew.epoch > held.lease.epoch);
 }
+
+#[tokio::test]
+async fn epochs_go_on_beyond_32_bits() {
+    let etcd = start_etcd(1).await;
+    let engine = engines(&etcd, 1, MemoryConfig::default()).await.pop().unwrap();
+    // As on an etcd that others have written to billions of times.
+    let base = format!("{}epoch-base", engine.shared.config.prefix);
+    etcd.ctl(&["put", &base, "5000000000"]);
+    engine.register_node(wide_node("n")).await.unwrap();
+    let held = engine.allocate_port(of("a")).await.unwrap().lease;
+    assert!(held.epoch > 5_000_000_000, "{}", held.epoch);
+    engine.release_port(&held.id).await.unwrap();
+    let wish = Claim { reassert: Some(held.clone()), ..of("a") };
+    assert_eq!(engine.allocate_port(wish).await.unwrap().lease, held);
+}

@@ -50,7 +50,7 @@ impl World {
 
 /// A registry that starts: its epochs begin at the seconds of the clock, which is the virtual one here.
 pub(super) fn memory(began: Instant) -> Arc<MemoryEngine> {
-    let seconds = 1000 + u32::try_from(began.elapsed().as_secs()).unwrap();
+    let seconds = 1000 + began.elapsed().as_secs();
     let config = MemoryConfig { ttl: TTL, rejected_port_rest: TTL };
     MemoryEngine::with_epochs_above(seconds, config)
 }
