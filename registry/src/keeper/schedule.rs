@@ -136,6 +136,8 @@ impl Schedule {
     /// A publisher comes to an ingest, which claims the stream and describes it to the node.
     async fn publish(&mut self) {
         let (who, key) = (self.one_of(&OWNERS), StreamKey::parse(self.one_of(&STREAMS)).unwrap());
+        // A leg has one call on its way: what is asked for anew takes its place.
+        self.late.retain(|(owner, _, lease)| *owner != who || lease.stream_key != key);
         let keeper = self.owners[who].keeper.clone();
         let mut granted = keeper.allocate(&key, None).await;
         self.note(format!("{who} publishes {key}: {granted:?}"));
@@ -204,7 +206,10 @@ impl Schedule {
                 self.count("refused late");
                 self.given_up.insert(lease.id.clone());
                 if is_alive {
-                    self.owners[who].keeper.release(&lease.id);
+                    let owner = self.owners.get_mut(who).unwrap();
+                    owner.keeper.release(&lease.id);
+                    // Its leg ends, whatever it sent on it before.
+                    owner.sends.retain(|_, sent| sent.id != lease.id);
                 }
             }
         }
