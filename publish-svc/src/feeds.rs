@@ -8,7 +8,7 @@
 mod feed;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -70,8 +70,8 @@ pub(crate) struct Feeds {
     /// Of the stream, which is told of each change.
     status: Arc<StreamStatus>,
     by_node: Mutex<BTreeMap<String, Arc<Feed>>>,
-    /// One is begun at a time: two for one node must not cross.
-    order: tokio::sync::Mutex<()>,
+    /// The nodes to which one is being begun: two for one node must not cross, and a node that does not answer holds up no other.
+    opening: Mutex<BTreeSet<String>>,
     /// Told at each change.
     pub(crate) changed: watch::Sender<u64>,
 }
@@ -79,8 +79,8 @@ pub(crate) struct Feeds {
 impl Feeds {
     /// Nobody is fed.
     pub(crate) fn new(status: Arc<StreamStatus>) -> Arc<Self> {
-        let (by_node, order, changed) = (Mutex::default(), Default::default(), Default::default());
-        Arc::new(Self { status, by_node, order, changed })
+        let (by_node, opening) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { status, by_node, opening, changed: watch::Sender::default() })
     }
 
     /// Feeds a node, or goes on doing so. Bounded in time.
@@ -90,21 +90,13 @@ impl Feeds {
         target: Target,
         context: &Arc<FeedContext>,
     ) -> Result<(), ApiError> {
-        let _order = self.order.lock().await;
         let node_id = target.node.id.clone();
         let there = self.lock().get(&node_id).cloned();
-        match there {
-            Some(feed) if feed.goes_on_to(&target) => {
-                feed.ask();
-                return Ok(());
-            }
-            Some(_) => {}
-            None if self.lock().len() >= MAX_FEEDS => {
-                let text = format!("the node feeds {MAX_FEEDS} nodes with it already");
-                return Err(ApiError::reason(Kind::ResourceExhausted, "MAX_FEEDS", text));
-            }
-            None => {}
+        if let Some(feed) = there.filter(|feed| feed.goes_on_to(&target)) {
+            feed.ask();
+            return Ok(());
         }
+        let _opening = self.open(&node_id)?;
         let described = stream.description.borrow().clone();
         let Some(description) = described else {
             let text = "its tracks are not known yet";
@@ -130,6 +122,22 @@ impl Feeds {
             feeds.forget(&feed);
         });
         Ok(())
+    }
+
+    fn open(&self, node_id: &str) -> Result<Opening<'_>, ApiError> {
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes: BTreeSet<_> = self.lock().keys().cloned().collect();
+        nodes.extend(opening.iter().cloned());
+        nodes.remove(node_id);
+        if nodes.len() >= MAX_FEEDS {
+            let text = format!("the node feeds {MAX_FEEDS} nodes with it already");
+            return Err(ApiError::reason(Kind::ResourceExhausted, "MAX_FEEDS", text));
+        }
+        if !opening.insert(node_id.to_owned()) {
+            let text = "a feed of that node is being begun";
+            return Err(ApiError::reason(Kind::Unavailable, "BUSY", text));
+        }
+        Ok(Opening { feeds: self, node_id: node_id.to_owned() })
     }
 
     /// Feeds a node no longer. Whether it was fed.
@@ -176,6 +184,19 @@ impl Feeds {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Feed>>> {
         self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A feed is being begun, for as long as this lives.
+struct Opening<'a> {
+    feeds: &'a Feeds,
+    node_id: String,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let mut opening = self.feeds.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        opening.remove(&self.node_id);
     }
 }
 

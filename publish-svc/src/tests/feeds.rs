@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::v1;
 use registry::{Claim, Engine, WatchEvent};
 use svc_core::config::Config;
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -181,6 +182,40 @@ async fn a_feed_whose_node_is_gone_is_made_anew_when_it_is_asked_for() {
     tokio::time::timeout(Duration::from_secs(20), broken).await.expect("it goes on");
     pair.ask().await;
     assert!(pair.second.stream("a").await.is_ok());
+    pair.drain().await;
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_holds_up_no_other_and_there_are_only_so_many() {
+    let mut pair = pair(config()).await;
+    // It takes connections, and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let grpc_url = format!("http://{}", mute.local_addr().unwrap());
+    let template = pair.feed.clone();
+    let to_mute = |id: &str| {
+        let mut feed = template.clone();
+        let node_id = format!("mute-{id}");
+        feed.lease.as_mut().unwrap().node_id.clone_from(&node_id);
+        let node = feed.feed.as_mut().unwrap();
+        (node.node_id, node.grpc_url) = (node_id, grpc_url.clone());
+        feed
+    };
+    // Each is asked for twice, of which one waits for the node, and the other is told so.
+    let mut asking = JoinSet::new();
+    for n in 0..2 * 64 {
+        let (mut control, feed) = (pair.first.control.clone(), to_mute(&(n % 64).to_string()));
+        asking.spawn(async move { control.start_stream(feed).await.unwrap_err() });
+    }
+    for _ in 0..64 {
+        let busy = asking.join_next().await.unwrap().unwrap();
+        assert_eq!(busy.get_details_error_info().unwrap().reason, "BUSY");
+    }
+    let beyond = pair.refusal(to_mute("beyond")).await;
+    assert_eq!(beyond.get_details_error_info().unwrap().reason, "MAX_FEEDS");
+    while let Some(late) = asking.join_next().await {
+        assert_eq!(late.unwrap().code(), Code::DeadlineExceeded);
+    }
+    pair.ask().await;
     pair.drain().await;
 }
 
