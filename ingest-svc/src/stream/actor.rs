@@ -11,7 +11,8 @@
 //! Where StartStream asked for an offline picture and there is one, HELD ends in WAITING with it instead of ending the legs. LIVE begins with the first access unit, so that a publisher without media shows as what it is.
 //!
 //! When the service drains, a publisher that understands it is asked to connect again, to another ingest, and any is waited for until it leaves or
-//! the service is cut; nodes keep the readers of the stream meanwhile. A stream without one ends at once, as does one that is pulled.
+//! the service is cut; nodes keep the readers of the stream meanwhile. A stream without one ends at once, as does one that is pulled. A
+//! publisher that comes from such an ingest is let in without a lease, and the stream is claimed when its tracks are known (see `claim.rs`).
 //!
 //! A stream that another ingest has taken over (see `rival.rs`) has no lease any more: its publisher is disconnected, and it is gone, or
 //! WAITING if it is armed.
@@ -46,7 +47,7 @@ use tracing::{Span, info_span};
 use self::takeover::receive_standby;
 use super::{
     LegReply, Legs, Offline, Relay, StreamStatus,
-    claim::{self, Claim},
+    claim::{self, Claim, Succession},
     standby::{Received, Standby},
 };
 use crate::{
@@ -118,6 +119,10 @@ pub(crate) struct Actor {
     replay: VecDeque<Received>,
     /// A lease without a leg yet.
     grant: Option<Grant>,
+    /// The epoch of another ingest that drains, in whose place the stream is claimed when media comes.
+    succeeds: Option<u64>,
+    /// That claim.
+    succession: Option<Succession>,
     /// The span that the first leg comes up under.
     bring_up: Span,
     relay: Relay,
@@ -154,6 +159,8 @@ impl Actor {
             standby: None,
             replay: VecDeque::new(),
             grant: None,
+            succeeds: None,
+            succession: None,
             bring_up: Span::none(),
             legs,
             // A few legs, each of which waits for its answer: 1 would do.
@@ -196,7 +203,8 @@ impl Actor {
                     Some(command) => self.command(command).await,
                     None => break None,
                 },
-                granted = claim::granted(&mut self.claim) => self.claimed(granted).await,
+                claimed = claim::claimed(&mut self.claim) => self.claimed(claimed).await,
+                granted = claim::succeeded(&mut self.succession) => self.succeeded(granted),
                 () = alarm.rings() => self.timeout().await,
                 Some(event) = self.leg_events.1.recv() => self.leg_event(event),
                 received = receive(&mut self.publisher, &self.legs, &mut batch), if self.replay.is_empty() => {

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | has a publisher, or is letting one in, or pulls the stream | the publisher is refused |
 //! | has none any more (HELD, offline picture), or does not know the stream | it is superseded |
-//! | drains | it is superseded: its publisher was asked to go |
+//! | drains | the publisher is let in, as it was asked to come; the owner is superseded when media comes here, and goes on until then |
 //! | does not answer in [`PATIENCE`] | it is taken for dead, and superseded |
 //! | was called where we are | it was this ingest before it was started anew, and is superseded |
 //! | cannot be asked, as it announces no URL, or is a node that was started by hand | the publisher is refused |
@@ -26,20 +26,36 @@ use crate::metrics::{Instruments, Superseded};
 /// How long the other ingest may take to answer: a round trip within a cluster, some hundred times.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// What a claim came to.
+pub(super) enum Claimed {
+    /// The stream is ours.
+    Granted(Box<Grant>),
+    /// Its owner drains; its epoch.
+    Drains(u64),
+}
+
+impl Claimed {
+    pub(super) fn granted(grant: Grant) -> Self {
+        Self::Granted(Box::new(grant))
+    }
+}
+
 /// Claims a stream for a publisher; of another owner that is gone, or has nothing of it any more, it is taken over.
 pub(super) async fn claim(
     keeper: &LeaseKeeper,
     key: &StreamKey,
     metrics: &Instruments,
-) -> Result<Grant, RegistryError> {
+) -> Result<Claimed, RegistryError> {
     let refused = match keeper.allocate(key, None).await {
         Err(refused @ RegistryError::Owned { .. }) => refused,
-        answer => return answer,
+        answer => return answer.map(Claimed::granted),
     };
     let owner = match keeper.lookup(key).await {
         Ok(owner) if owner.owner_id != keeper.owner_id() => owner,
         // It has just ended.
-        Ok(_) | Err(RegistryError::UnknownStream(_)) => return keeper.allocate(key, None).await,
+        Ok(_) | Err(RegistryError::UnknownStream(_)) => {
+            return keeper.allocate(key, None).await.map(Claimed::granted);
+        }
         Err(error) => return Err(error),
     };
     let url = &owner.owner_grpc_url;
@@ -51,8 +67,22 @@ pub(super) async fn claim(
     };
     let Some(why) = why else { return Err(refused) };
     let StreamOwner { owner_id, epoch, .. } = &owner;
+    if why == Superseded::Drains {
+        info!(stream = %key, owner_id, epoch, "the stream is another ingest's, which drains, until media comes");
+        return Ok(Claimed::Drains(*epoch));
+    }
     info!(stream = %key, owner_id, epoch, ?why, "the stream of another ingest is taken over");
-    let grant = keeper.supersede(key, *epoch).await?;
+    take_over(keeper, key, *epoch, (why, metrics)).await.map(Claimed::granted)
+}
+
+/// Claims a stream in place of its owner of that epoch.
+pub(super) async fn take_over(
+    keeper: &LeaseKeeper,
+    key: &StreamKey,
+    epoch: u64,
+    (why, metrics): (Superseded, &Instruments),
+) -> Result<Grant, RegistryError> {
+    let grant = keeper.supersede(key, epoch).await?;
     metrics.supersede(why);
     Ok(grant)
 }

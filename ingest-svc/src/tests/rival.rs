@@ -16,6 +16,21 @@ async fn publish_gop(bench: &Bench, from_ms: u32) -> TestPublisher {
     publisher
 }
 
+/// Waits until others are told that the stream's ingest drains.
+async fn drains(bench: &Bench) {
+    let mut control = bench.control.clone();
+    let told = async {
+        loop {
+            let request = v1::GetStreamRequest { stream_key: "a".into() };
+            let answer = control.get_stream(request).await.unwrap().into_inner();
+            if answer.stream.unwrap().draining {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("it does not drain");
+}
+
 /// Another owner's claim on the stream "a".
 fn claim(url: &str, supersede: Option<u64>) -> Claim {
     Claim {
@@ -121,28 +136,45 @@ async fn a_publisher_that_was_asked_to_reconnect_gets_in_beside_its_old_connecti
     config.ingest.drain_grace = Duration::from_secs(3600);
     let (bench, mut node) = Bench::with_node(config).await;
     let other = beside(&bench).await;
-    let old = publish_gop(&bench, 0).await;
+    let mut old = publish_gop(&bench, 0).await;
     node.next_rtp().await;
     bench.shutdown.start_drain();
-    // It is told by the health service, too.
-    let drains = async {
-        let request = v1::GetStreamRequest { stream_key: "a".into() };
-        let mut control = bench.control.clone();
-        while !control
-            .get_stream(request.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .stream
-            .unwrap()
-            .draining
-        {}
+    drains(&bench).await;
+    let mut new = other.publish("a").await;
+    // Until it sends, the stream is where it was.
+    let owner = async || {
+        let key = StreamKey::parse("a").unwrap();
+        bench.engine.lookup_stream(&key).await.unwrap().epoch
     };
-    tokio::time::timeout(PATIENCE, drains).await.expect("it does not drain");
-    let new = publish_gop(&other, 0).await;
-    node.next_start().await;
+    let epoch = owner().await;
+    old.video(400, avc_picture(true, 0, 500, 77)).await;
+    while node.next_rtp().await.1.last() != Some(&77) {}
+    assert_eq!(owner().await, epoch);
+    send_headers(&mut new).await;
+    send_gop(&mut new, 0).await;
+    let (start, _) = node.next_start().await;
+    assert!(start.lease.unwrap().epoch > epoch);
     drop(old);
     bench.drain().await;
     drop(new);
+    other.drain().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_was_asked_to_reconnect_and_leaves_without_media_claims_nothing() {
+    let mut config = config();
+    config.ingest.drain_grace = Duration::from_secs(3600);
+    let (bench, mut node) = Bench::with_node(config).await;
+    let mut other = beside(&bench).await;
+    let old = publish_gop(&bench, 0).await;
+    node.next_rtp().await;
+    bench.shutdown.start_drain();
+    drains(&bench).await;
+    let new = other.publish("a").await;
+    drop(new);
+    other.until("a", |stream| stream.is_none()).await;
+    assert_eq!(bench.leases().await, 1);
+    drop(old);
+    bench.drain().await;
     other.drain().await;
 }

@@ -4,10 +4,13 @@ use std::time::Instant;
 
 use media::rtmp::PublishRefusal;
 use proto::v1;
-use registry::{Grant, RegistryError};
+use registry::RegistryError;
 use tracing::{Span, info};
 
-use super::{super::claim::Claim, Actor, SHUTTING_DOWN};
+use super::{
+    super::{claim::Claim, rival::Claimed},
+    Actor, SHUTTING_DOWN,
+};
 use crate::{metrics::Refused, publisher::Publisher};
 
 impl Actor {
@@ -26,13 +29,20 @@ impl Actor {
     }
 
     /// The registry's word on the claim.
-    pub(super) async fn claimed(&mut self, (claim, result): (Claim, Result<Grant, RegistryError>)) {
+    pub(super) async fn claimed(
+        &mut self,
+        (claim, result): (Claim, Result<Claimed, RegistryError>),
+    ) {
         if result.is_err() {
             self.end_standby("the stream could not be started");
         }
         match result {
-            Ok(grant) => {
-                self.grant = Some(grant);
+            Ok(Claimed::Granted(grant)) => {
+                self.grant = Some(*grant);
+                self.admit(claim.publisher, claim.span);
+            }
+            Ok(Claimed::Drains(epoch)) => {
+                self.succeeds = Some(epoch);
                 self.admit(claim.publisher, claim.span);
             }
             Err(error @ RegistryError::Owned { .. }) => {

@@ -8,12 +8,12 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use registry::{Grant, LeaseId};
+use registry::{Grant, LeaseId, RegistryError};
 use svc_core::error::{ApiError, Kind};
 use tracing::{Span, info, warn};
 
 use super::{
-    super::{Held, LegReply},
+    super::{Held, LegReply, claim::Succession},
     Actor,
 };
 use crate::leg::{Announced, Ending, Leg, LegConfig, LegEvent, LegId, Place};
@@ -26,11 +26,35 @@ impl Actor {
     pub(super) fn announce(&mut self) {
         let Some(tracks) = self.relay.announcement() else { return };
         self.legs.set_tracks(tracks.clone());
-        if self.legs.is_empty() {
-            let (grant, span) =
-                (self.grant.take(), std::mem::replace(&mut self.bring_up, Span::none()));
-            self.make_leg(Place::Anywhere, grant, tracks, span);
+        if !self.legs.is_empty() || self.succession.is_some() {
+            return;
         }
+        match self.succeeds.take() {
+            Some(epoch) => {
+                let succession = Succession::begin(&self.context, &self.status.key, epoch);
+                self.succession = Some(succession);
+            }
+            None => self.make_primary_leg(tracks),
+        }
+    }
+
+    /// The registry's word on the stream of an ingest that drains. Without a grant the leg looks for one by itself.
+    pub(super) fn succeeded(&mut self, granted: Result<Grant, RegistryError>) {
+        match granted {
+            Ok(grant) => self.grant = Some(grant),
+            Err(error) => {
+                warn!(stream = %self.status.key, %error, "the stream of an ingest that drains is not granted");
+            }
+        }
+        if let Some(tracks) = self.legs.announced() {
+            self.make_primary_leg(tracks);
+        }
+    }
+
+    fn make_primary_leg(&mut self, tracks: Announced) {
+        let (grant, span) =
+            (self.grant.take(), std::mem::replace(&mut self.bring_up, Span::none()));
+        self.make_leg(Place::Anywhere, grant, tracks, span);
     }
 
     fn make_leg(
@@ -200,6 +224,7 @@ impl Actor {
 
     pub(super) async fn end_legs(&mut self, how: Ending) {
         self.legs.end(how).await;
+        (self.succeeds, self.succession) = (None, None);
         if let Some(grant) = self.grant.take() {
             self.context.keeper.release(&grant.lease.id);
         }
