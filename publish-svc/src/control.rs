@@ -1,6 +1,7 @@
 //! StreamControl on publish-svc (see the comments in `proto/rtmp2rtsp/v1/stream_control.proto`).
 
 mod feeding;
+mod fences;
 mod leaving;
 mod orphans;
 
@@ -23,6 +24,7 @@ use svc_core::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use self::fences::{Fences, stale};
 use crate::{
     demand::Demand,
     feeds::{FeedContext, Feeds},
@@ -71,6 +73,7 @@ pub(crate) struct Context {
 #[derive(Clone)]
 pub(crate) struct Control {
     context: Arc<Context>,
+    fences: Arc<Fences>,
     /// One start or stop at a time: binding takes no time, and two starts of one stream must not cross.
     order: Arc<tokio::sync::Mutex<()>>,
 }
@@ -86,7 +89,7 @@ struct Wanted {
 impl Control {
     /// The service.
     pub(crate) fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), order: Arc::default() }
+        Self { context: Arc::new(context), fences: Arc::default(), order: Arc::default() }
     }
 
     fn read(&self, request: v1::StartStreamRequest) -> Result<Wanted, ApiError> {
@@ -126,6 +129,9 @@ impl Control {
         if self.context.shutdown.draining().is_cancelled() {
             // Behind `end_all`, nobody would end it.
             return Err(draining());
+        }
+        if let Some(lease) = &wanted.lease {
+            self.fences.check(&wanted.key, lease.epoch)?;
         }
         let streams = &self.context.streams;
         let entry = match streams.entry(&wanted.key) {
@@ -178,9 +184,15 @@ impl Control {
         Ok(entry)
     }
 
-    /// Binds a leased port. What the node itself still has there is of a lease that has ended.
+    /// Binds a leased port. What the node itself still has there is of a lease that has ended; where media comes on it, that was since nobody
+    /// could renew it for a while, and its owner puts it back.
     async fn bind(&self, port: u16) -> Result<PortPair, ApiError> {
         if let Some((key, entry)) = self.context.streams.on_port(port) {
+            if entry.status.now().state == LegState::Live {
+                tracing::info!(stream = %key, port, "the port is leased anew, and media comes on it");
+                let source = std::io::ErrorKind::AddrInUse.into();
+                return Err(unbound(&BindError { port, source }));
+            }
             tracing::info!(stream = %key, port, "the port is leased anew, its old stream ends");
             self.remove(&key, &entry).await;
         }
@@ -233,8 +245,7 @@ impl Control {
             return Err(ApiError::exists("stream", &wanted.key, problem));
         }
         if lease.epoch < started.lease.epoch {
-            let message = format!("epoch {} is older than {}", lease.epoch, started.lease.epoch);
-            return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
+            return Err(stale(lease.epoch, started.lease.epoch));
         }
         if lease == started.lease && wanted.sdp == started.sdp && !started.orphaned {
             return Ok(entry);
@@ -279,8 +290,7 @@ impl Control {
         let entry = self.context.streams.entry(&key)?;
         let present = entry.started().lease.epoch;
         if epoch != 0 && present > epoch {
-            let message = format!("epoch {epoch} is older than {present}");
-            return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
+            return Err(stale(epoch, present));
         }
         self.remove(&key, &entry).await;
         Ok(self.context.streams.to_proto(&entry))
@@ -299,9 +309,17 @@ impl Control {
         })
     }
 
-    /// Told of a lease that was granted, to whatever node.
-    pub(crate) fn hear(&self, lease: &Lease) {
+    /// Told of a lease that was granted, to whatever node. One of a newer epoch says that the stream has another owner: what the node has under
+    /// an older one has ended.
+    pub(crate) async fn hear(&self, lease: &Lease) {
         self.context.demand.hear(lease);
+        self.fences.hear(&lease.stream_key, lease.epoch);
+        let Ok(entry) = self.context.streams.entry(&lease.stream_key) else { return };
+        let present = entry.started().lease;
+        if present.epoch < lease.epoch {
+            self.fences.raise(&lease.stream_key, lease.epoch);
+            self.lease_ended(&lease.stream_key, &present.id).await;
+        }
     }
 
     /// Ends all streams.

@@ -83,6 +83,8 @@ pub(crate) enum Reclaimed {
     NotYet,
     /// It has one, which is worth to be asked again at once.
     Soon,
+    /// It has one, whose legs go to other nodes for good, as this one drains.
+    Elsewhere,
 }
 
 /// What it needs to know.
@@ -271,6 +273,9 @@ impl Demand {
         };
         if owner.leases.iter().any(|lease| lease.node_id == self.config.node_id) {
             return Reclaimed::NotYet;
+        }
+        if self.leaving.is_cancelled() {
+            return Reclaimed::Elsewhere;
         }
         match self.ask(key, &owner).await {
             Attempt::Again => Reclaimed::Soon,

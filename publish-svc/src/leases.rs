@@ -15,6 +15,8 @@ use crate::control::Control;
 
 /// How soon a watch of the registry is begun again.
 const REWATCH: Duration = Duration::from_secs(1);
+/// How often it is looked whether the node serves a lease that the registry has never told of, or no longer has.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Follows the registry for ever. With it gone streams go on; the watch is begun again until it is back.
 pub(crate) async fn follow(
@@ -26,12 +28,13 @@ pub(crate) async fn follow(
     loop {
         if let Ok(mut watch) = engine.watch().await {
             let mut seen = Seen::default();
+            let mut look = tokio::time::interval(LOOK);
             loop {
                 tokio::select! {
                     event = watch.next() => match event {
                         Some(Ok(event)) => {
                             if let WatchEvent::LeaseAdded(lease) = &event {
-                                control.hear(lease);
+                                control.hear(lease).await;
                             }
                             let held = || control.leases();
                             if let Some(ended) = seen.handle(&node_id, event, held, now()) {
@@ -43,6 +46,7 @@ pub(crate) async fn follow(
                     Some(lost) = lost.recv() => {
                         control.lease_ended(&lost.stream_key, &lost.id).await;
                     }
+                    _ = look.tick() => seen.look(control.leases(), now()),
                     () = until(seen.deadline()) => {
                         for lease in seen.handle_timeout(now(), |lease| control.is_live(lease)) {
                             control.lease_ended(&lease.stream_key, &lease.id).await;
@@ -71,9 +75,12 @@ async fn until(deadline: Option<Instant>) {
 /// A lease that expired, or that the node serves and the snapshot has not, may have an owner that is alive: a registry that stood
 /// still, was cut off or has come back empty could renew nothing, and the owner puts the lease back as soon as it can. So it is waited
 /// for as long as a lease lives without a renewal, and, where its packets come, for as long again: the data plane waits for no
-/// control plane. One that was released has no owner that would.
+/// control plane. One that was released has no owner that would; where a node began it all the same, as an owner had not heard yet
+/// that it has ended, it is missing, too.
 #[derive(Default)]
 struct Seen {
+    /// The snapshot is told to its end.
+    is_whole: bool,
     leases: HashSet<LeaseId>,
     missing: BTreeMap<LeaseId, (Lease, Instant)>,
 }
@@ -103,17 +110,24 @@ impl Seen {
                 self.wait_for(lease, now);
             }
             WatchEvent::SnapshotEnd => {
-                for lease in held() {
-                    if !self.leases.contains(&lease.id) {
-                        self.wait_for(lease, now);
-                    }
-                }
+                self.is_whole = true;
+                self.look(held(), now);
             }
             WatchEvent::NodeAdded(_)
             | WatchEvent::NodeChanged(_)
             | WatchEvent::NodeRemoved { .. } => {}
         }
         None
+    }
+
+    /// Waits for those of the leases that the node serves and the registry has not.
+    fn look(&mut self, held: Vec<Lease>, now: Instant) {
+        for lease in held {
+            let known = self.leases.contains(&lease.id) || self.missing.contains_key(&lease.id);
+            if self.is_whole && !known {
+                self.wait_for(lease, now);
+            }
+        }
     }
 
     fn wait_for(&mut self, lease: Lease, now: Instant) {
@@ -205,6 +219,20 @@ mod tests {
         assert_eq!(seen.deadline(), Some(now + TTL * 2));
         assert_eq!(seen.handle_timeout(now + TTL * 2, is_live), []);
         assert_eq!(seen.handle_timeout(now + TTL * 3, NOTHING_COMES), [lease("live", "here")]);
+    }
+
+    #[test]
+    fn a_lease_that_is_begun_after_it_has_ended_is_found_missing() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        let served = || vec![lease("a", "here")];
+        seen.look(served(), now);
+        assert_eq!(seen.deadline(), None, "not all is told yet");
+        seen.handle("here", WatchEvent::SnapshotEnd, Vec::new, now);
+        let released = WatchEvent::LeaseRemoved { lease: lease("a", "here"), expired: false };
+        assert_eq!(seen.handle("here", released, Vec::new, now), Some(lease("a", "here")));
+        seen.look(served(), now);
+        seen.look(served(), now + TTL / 2);
+        assert_eq!(seen.handle_timeout(now + TTL, NOTHING_COMES), served());
     }
 
     #[test]

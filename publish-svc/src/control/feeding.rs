@@ -6,7 +6,7 @@ use proto::v1;
 use registry::NodeFields;
 use svc_core::error::{ApiError, Kind, stream_key};
 
-use super::{Control, read_any_lease};
+use super::{Control, fences::stale, read_any_lease};
 
 /// What is asked for, read.
 pub(super) struct WantedFeed {
@@ -49,10 +49,8 @@ impl Control {
             let text = "the stream has no leg of that epoch here yet";
             return Err(ApiError::reason(Kind::Unavailable, "STARTING", text));
         }
-        let (given, present) = (target.lease.epoch, started.lease.epoch);
-        if given < present {
-            let message = format!("epoch {given} is older than {present}");
-            return Err(ApiError::reason(Kind::FailedPrecondition, "STALE_EPOCH", message));
+        if target.lease.epoch < started.lease.epoch {
+            return Err(stale(target.lease.epoch, started.lease.epoch));
         }
         entry.feeds.ask(&entry.published, target, &self.context.feeds).await?;
         Ok(self.context.streams.to_proto(&entry))

@@ -2,7 +2,7 @@
 //! them. Their port is closed at once, as it may be granted to others; their readers are kept for `publish.hold`.
 //!
 //! An ingest whose leg goes to this node comes by itself. Where the leg of the new owner goes to another node, it is asked for one to this
-//! node as for any stream that readers want.
+//! node as for any stream that readers want. A node that drains gets none: its readers are let go then, to find the stream where it is.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -34,6 +34,7 @@ impl Control {
         if started.lease.id != *lease || started.orphaned {
             return;
         }
+        self.fences.raise(key, started.lease.epoch);
         let may_go_on = !started.by_hand && !entry.published.readers.is_empty();
         if !may_go_on || self.context.hold.is_zero() {
             tracing::info!(stream = %key, "the lease has ended, so the stream ends");
@@ -45,6 +46,8 @@ impl Control {
         if let Some(slot) = entry.leg.slot().await {
             let _ = slot.close().await;
         }
+        // Whom it fed it fed for its old owner.
+        entry.feeds.end_all();
         entry.started.lock().unwrap_or_else(PoisonError::into_inner).orphaned = true;
         entry.status.touch();
         self.context.metrics.orphaned.inc();
@@ -70,6 +73,7 @@ impl Control {
             let look = match self.context.demand.reclaim(key, epoch).await {
                 Reclaimed::NotYet => LOOK,
                 Reclaimed::Soon => ASK_AGAIN,
+                Reclaimed::Elsewhere => return self.end_orphan(key, entry).await,
             };
             tokio::select! {
                 () = entry.published.ended.cancelled() => return,
@@ -84,7 +88,7 @@ impl Control {
         let _order = self.order.lock().await;
         // An ingest may have come while it was waited for the order.
         if entry.started().orphaned {
-            tracing::info!(stream = %key, "no ingest went on with the stream, so it ends");
+            tracing::info!(stream = %key, "no ingest went on with the stream here, so it ends");
             self.remove(key, entry).await;
         }
     }

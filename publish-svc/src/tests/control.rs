@@ -176,6 +176,20 @@ async fn a_port_that_is_leased_anew_ends_the_stream_that_had_it() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_leased_anew_is_refused_where_media_still_comes() {
+    let mut bench = Bench::start(config()).await;
+    let (port, mut source) = (bench.first_port, Source::new(1));
+    bench.start_stream(leased("old", &source, lease("old", port, 7))).await.unwrap();
+    Sender::to(port).rtp(source.keyframe(0));
+    bench.until("old", |s| s.is_some_and(|s| s.state() == v1::StreamState::Live)).await;
+    let new = leased("new", &Source::new(2), lease("new", port, 8));
+    let status = bench.start_stream(new).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status)), (Code::FailedPrecondition, "PORT_IN_USE".into()));
+    assert_eq!(bench.stream("old").await.unwrap().rtp_port, u32::from(port));
+    bench.drain().await;
+}
+
+#[tokio::test]
 async fn a_stream_by_hand_takes_a_port_itself_and_gives_it_back() {
     let mut bench = Bench::start(config()).await;
     // Another program has the first.

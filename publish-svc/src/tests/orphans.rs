@@ -119,3 +119,46 @@ async fn an_orphan_whose_last_reader_leaves_ends() {
     bench.until("a", |stream| stream.is_none()).await;
     bench.drain().await;
 }
+
+#[tokio::test]
+async fn who_was_superseded_and_has_not_heard_of_it_cannot_begin_the_stream_again() {
+    let (mut bench, old, reader) = live(holding(FOR_EVER)).await;
+    drop(reader);
+    bench.until("a", |s| s.is_some_and(|s| s.readers.is_empty())).await;
+    let wish = Claim { supersede: Some(old.epoch), ..claim("ingest-2", "node-1") };
+    bench.registry.allocate_port(wish).await.unwrap();
+    bench.until("a", |stream| stream.is_none()).await;
+    // Where it comes before the node has heard of the new owner, it is let in, and ended when that is heard.
+    let status = async {
+        loop {
+            let request = leased("a", &Source::new(1), registry::lease_to_proto(old.clone()));
+            match bench.start_stream(request).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(status) => return status,
+            }
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(10), status).await.expect("it is let in");
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    bench.until("a", |stream| stream.is_none()).await;
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn a_node_that_drains_lets_the_readers_of_an_orphan_go_when_another_has_the_stream() {
+    let mut config = holding(FOR_EVER);
+    config.publish.drain_grace = FOR_EVER;
+    let (mut bench, old, mut reader) = live(config).await;
+    let mut ingest = FakeIngest::start(&bench, "ingest-2").await;
+    bench.shutdown.start_drain();
+    let announced = async {
+        while !bench.registry.list_nodes().await.unwrap().iter().any(|node| node.info.draining) {}
+    };
+    tokio::time::timeout(Duration::from_secs(10), announced).await.expect("it is not announced");
+    bench.registry.release_port(&old.id).await.unwrap();
+    bench.until("a", |s| s.is_some_and(|s| s.lease.is_none())).await;
+    ingest.has("a").await;
+    reader.rest().await;
+    assert!(!ingest.is_asked());
+    bench.drain().await;
+}
