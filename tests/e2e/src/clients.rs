@@ -171,6 +171,11 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits for its end, however long it takes.
+    pub async fn ended(mut self) {
+        let _ = self.child.wait().await;
+    }
+
     /// Waits for its end.
     pub async fn output(self) -> Output {
         let Self { child, name } = self;

@@ -1,4 +1,4 @@
-//! A reader that stays, and when each picture came to it: what a fault does to who watches.
+//! A reader that stays, or comes back, and when each picture came to it: what a fault does to who watches.
 
 use std::{
     process::Stdio,
@@ -19,7 +19,10 @@ use crate::{
     reader::{Depacketizer, Packet, Reader},
 };
 
-/// A reader by TCP in one session; lost packets, another SSRC and the end of the session are failures.
+/// How soon a reader tries again that is not let in.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A reader by TCP; lost packets and another SSRC within a session are failures.
 pub struct Watcher {
     seen: Arc<Mutex<Seen>>,
     reading: JoinHandle<()>,
@@ -28,16 +31,26 @@ pub struct Watcher {
 #[derive(Default)]
 struct Seen {
     pictures: Vec<Instant>,
+    refusals: Vec<String>,
     failure: Option<String>,
 }
 
 impl Watcher {
-    /// Plays `url`, and returns when pictures come.
+    /// Plays `url` in one session, whose end is a failure, and returns when pictures come.
     pub async fn start(url: &str) -> Self {
+        Self::read(url, false).await
+    }
+
+    /// The same of one that comes back at once whenever its session ends, as recorders do.
+    pub async fn returning(url: &str) -> Self {
+        Self::read(url, true).await
+    }
+
+    async fn read(url: &str, comes_back: bool) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (url, shared) = (url.to_owned(), seen.clone());
         let reading = tokio::spawn(async move {
-            if let Err(error) = read(&url, &shared).await {
+            if let Err(error) = read(&url, comes_back, &shared).await {
                 shared.lock().unwrap().failure = Some(format!("{url}: {error:#}"));
             }
         });
@@ -78,6 +91,11 @@ impl Watcher {
         }
     }
 
+    /// Why it was not let in, each time.
+    pub fn refusals(&self) -> Vec<String> {
+        self.seen.lock().unwrap().refusals.clone()
+    }
+
     /// The longest time without a picture since `from`.
     pub fn longest_gap(&self, from: Instant) -> Duration {
         let seen = self.seen.lock().unwrap();
@@ -110,8 +128,22 @@ async fn say_pictures(mut ffmpeg: Command, seen: &Mutex<Seen>) -> std::io::Resul
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-async fn read(url: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
-    let mut reader = Reader::play(url, Transport::Tcp).await?;
+async fn read(url: &str, comes_back: bool, seen: &Mutex<Seen>) -> anyhow::Result<()> {
+    loop {
+        match Reader::play(url, Transport::Tcp).await {
+            Ok(reader) => play(reader, seen).await?,
+            Err(refusal) if comes_back => {
+                seen.lock().unwrap().refusals.push(format!("{refusal:#}"));
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        anyhow::ensure!(comes_back, "the session ended");
+    }
+}
+
+/// Until the session ends.
+async fn play(mut reader: Reader, seen: &Mutex<Seen>) -> anyhow::Result<()> {
     let tracks = &reader.description.tracks;
     let video = tracks.iter().position(|track| track.config.kind() == MediaKind::Video);
     let video = video.ok_or_else(|| anyhow::anyhow!("no video"))?;
@@ -127,5 +159,5 @@ async fn read(url: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
             seen.lock().unwrap().pictures.push(Instant::now());
         }
     }
-    anyhow::bail!("the session ended")
+    Ok(())
 }

@@ -7,6 +7,7 @@
 pub mod clients;
 pub mod clips;
 pub mod control;
+pub mod encoder;
 pub mod follow;
 pub mod frames;
 pub mod gaps;
@@ -19,6 +20,7 @@ pub mod programmes;
 pub mod reader;
 pub mod readers;
 pub mod relay;
+pub mod service;
 pub mod tags;
 pub mod websocket;
 

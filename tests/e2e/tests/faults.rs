@@ -7,7 +7,7 @@ use e2e::{
     clients::Running,
     clips::clip,
     control::{answered_leases, leases, registry, streams, until_live},
-    eventually,
+    encoder, eventually,
     gaps::Watcher,
     hosts::Hosts,
     process::{Gateway, Setup},
@@ -21,10 +21,8 @@ use tonic::Code;
 const TTL: Duration = Duration::from_secs(2);
 
 /// The clip again and again, as an encoder would go on.
-fn endless(mut ffmpeg: Command, url: &str) -> Running {
-    ffmpeg.args(["-v", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i"]).arg(clip("small"));
-    ffmpeg.args(["-c", "copy", "-f", "flv", url]);
-    Running::start(ffmpeg)
+fn endless(ffmpeg: Command, url: &str) -> Running {
+    Running::start(encoder::endless(ffmpeg, &clip("small"), url))
 }
 
 fn publish_here(url: &str) -> Running {
