@@ -8,8 +8,9 @@ use crate::{
     interop::Outcome,
 };
 
-/// What may be missing at the end, in seconds: ffmpeg counts from the earliest time that it has seen.
-const SHORT: f64 = 0.5;
+/// What may be missing at the end, in seconds: ffmpeg counts `-t` from its first Sender Report, and what a reader gets first is older than
+/// that by what a leg takes to come up, which on a busy machine is half a second.
+const SHORT: f64 = 1.0;
 
 pub(super) async fn read(mut ffmpeg: Command, cell: &Cell<'_>) -> Outcome {
     let seconds = cell.seconds.to_string();
