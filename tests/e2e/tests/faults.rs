@@ -312,8 +312,12 @@ async fn partitions_between_the_parts_end_no_session() {
     const NODE: usize = 1;
     const INGEST: usize = 2;
     const READER: usize = 3;
+    // A node reports to ingest every 2 s, by which ingest knows that it is there when the registry does not: less than that is not enough.
+    const TTL: Duration = Duration::from_secs(3);
     let hosts = Hosts::new(4).await;
-    let first = node("first")
+    let first = Setup::publish()
+        .with("registry-ttl", "3s")
+        .with("publish-node-id", "first")
         .with("publish-rtp-address", &Hosts::address(REGISTRY))
         .in_namespace(hosts.name(REGISTRY), &Hosts::address(REGISTRY))
         .start()
