@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use registry::Engine;
 
-use super::*;
+use super::{starting::aligned, *};
 use crate::testing::{Gate, Source, by_hand};
 
 const PATIENCE: Duration = Duration::from_secs(20);
