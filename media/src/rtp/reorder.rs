@@ -293,6 +293,11 @@ impl ReorderBuffer {
         self.ready.pop_front()
     }
 
+    /// What is in order by now, whatever is waited for no longer: for a packet of several that have come at once. [`Self::poll`] is due behind them.
+    pub fn poll_ready(&mut self) -> Option<Ordered> {
+        self.ready.pop_front()
+    }
+
     /// When [`Self::poll`] and [`Self::requests`] must be called again though no packet came; `None` if nothing is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         let given_out_at = self.start.map(|start| start.until).or_else(|| self.given_up_at());

@@ -172,7 +172,10 @@ fn unbound(error: &BindError) -> ApiError {
 
 /// The tracks of `after` in the order in which readers know those of `before`, and behind them those that have come late; `None` where
 /// readers cannot go on, since a track is gone or has become another.
-pub(super) fn aligned(before: &SessionDescription, after: &SessionDescription) -> Option<SessionDescription> {
+pub(super) fn aligned(
+    before: &SessionDescription,
+    after: &SessionDescription,
+) -> Option<SessionDescription> {
     let mut late = after.tracks.clone();
     let mut tracks = Vec::with_capacity(late.len());
     for known in &before.tracks {

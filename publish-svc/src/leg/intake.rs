@@ -279,7 +279,13 @@ impl Intake {
         }
         let bytes = Bytes::copy_from_slice(datagram);
         input.reorder.insert(ReceivedPacket { header, bytes, received_at: now.instant });
-        self.drain(accepted.track, now);
+        // What was waited for long enough comes out behind all that has come, in the order of the tracks: a reader begins at a keyframe, and would
+        // miss sound that lies before it.
+        while let Some(ordered) = self.inputs[accepted.track].reorder.poll_ready() {
+            self.take_ordered(accepted.track, ordered, now);
+        }
+        self.emit(accepted.track, now);
+        self.count(accepted.track);
     }
 
     /// Another SSRC than before feeds the track: nothing of the old source's sequence is waited for, and its clock says nothing.
@@ -345,16 +351,20 @@ impl Intake {
 
     fn drain(&mut self, track: usize, now: Now) {
         while let Some(ordered) = self.inputs[track].reorder.poll(now.instant) {
-            let restarted = matches!(ordered, Ordered::Restarted);
-            self.inputs[track].assembler.handle(ordered);
-            if restarted {
-                self.put_out(track, now);
-                self.inputs[track].begins = true;
-                self.inputs[track].report = None;
-            }
+            self.take_ordered(track, ordered, now);
         }
         self.emit(track, now);
         self.count(track);
+    }
+
+    fn take_ordered(&mut self, track: usize, ordered: Ordered, now: Now) {
+        let restarted = matches!(ordered, Ordered::Restarted);
+        self.inputs[track].assembler.handle(ordered);
+        if restarted {
+            self.put_out(track, now);
+            self.inputs[track].begins = true;
+            self.inputs[track].report = None;
+        }
     }
 
     /// Puts out what is whole, unless it waits for a report.

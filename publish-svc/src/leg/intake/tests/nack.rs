@@ -131,3 +131,17 @@ fn the_beginning_of_a_leg_is_read_in_whatever_order_it_comes() {
 fn headers_of(packets: &[Bytes]) -> Vec<Header> {
     packets.iter().map(|packet| Header::parse(packet).unwrap()).collect()
 }
+
+#[test]
+fn pictures_come_out_before_the_sound_that_came_with_them_though_sound_wakes_them() {
+    let mut source = Source::new(1);
+    let mut bench = Bench::of(&offering(&source));
+    bench.rtp(0, source.keyframe(0));
+    bench.rtp(0, source.sound(0));
+    assert_eq!(bench.marks(), [""; 0], "the beginning is put in order");
+    // By then it was waited for long enough: who begins at the keyframe gets all of the sound.
+    let (sound, picture) = (source.sound(START), source.picture(START));
+    bench.rtp(START, [sound, picture].into_iter().flatten());
+    let expected = ["v0".to_owned(), format!("v{START}"), "a0".to_owned(), format!("a{START}")];
+    assert_eq!(bench.marks(), expected);
+}
