@@ -249,7 +249,11 @@ impl Ring {
         while batch.units.len() < max_units {
             let Some(unit) = contents.at(cursor.next) else { break };
             cursor.next += 1;
-            let start = unit.keyframe || (!contents.video && unit.kind == MediaKind::Audio);
+            let start = match unit.kind {
+                MediaKind::Video => unit.keyframe,
+                // Each frame of sound is one to begin with, but not where there are pictures, which would begin in the middle.
+                MediaKind::Audio => !contents.video,
+            };
             match (cursor.phase, start) {
                 (Phase::Playing, _) => batch.units.push(unit.clone()),
                 (Phase::Fresh | Phase::Skipping, true) => {

@@ -29,7 +29,8 @@ impl Feed {
         for unit_kind in pattern.chars() {
             let kind = if unit_kind == 'a' { MediaKind::Audio } else { MediaKind::Video };
             let at = self.start + Duration::from_millis(100) * self.pushed;
-            ring.push(unit(kind, unit_kind == 'K', self.pushed, at));
+            // A leg calls each frame of sound one that can be begun with.
+            ring.push(unit(kind, unit_kind != 'v', self.pushed, at));
             self.pushed += 1;
         }
     }
