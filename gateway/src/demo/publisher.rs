@@ -43,7 +43,18 @@ pub struct Publisher {
 impl Publisher {
     /// Connects, shakes hands and publishes `stream_key` under `app`. A refusal is a [`Refused`] in the error.
     pub async fn connect(server: SocketAddr, app: &str, stream_key: &str) -> anyhow::Result<Self> {
-        let publish = Self::connect_unbounded(server, app, stream_key);
+        let publish = Self::connect_unbounded(server, app, stream_key, None);
+        timeout(CONNECT_TIMEOUT, publish).await.context("no answer in time")?
+    }
+
+    /// The same with this `connect` in chunks, which says what the library does not know of.
+    pub async fn connect_by(
+        connect: &[u8],
+        server: SocketAddr,
+        app: &str,
+        stream_key: &str,
+    ) -> anyhow::Result<Self> {
+        let publish = Self::connect_unbounded(server, app, stream_key, Some(connect));
         timeout(CONNECT_TIMEOUT, publish).await.context("no answer in time")?
     }
 
@@ -51,6 +62,7 @@ impl Publisher {
         server: SocketAddr,
         app: &str,
         stream_key: &str,
+        own_connect: Option<&[u8]>,
     ) -> anyhow::Result<Self> {
         let mut socket = TcpStream::connect(server).await.context("connect")?;
         socket.set_nodelay(true)?;
@@ -65,7 +77,10 @@ impl Publisher {
         publisher.carry_out(results).await?;
 
         let connect = publisher.session.request_connection(app.to_owned())?;
-        publisher.carry_out([connect]).await?;
+        match own_connect {
+            Some(own) => publisher.socket.write_all(own).await?,
+            None => publisher.carry_out([connect]).await?,
+        }
         publisher.await_answer(&ClientSessionEvent::ConnectionRequestAccepted).await?;
         let publish = publisher
             .session
@@ -92,13 +107,20 @@ impl Publisher {
 
     /// Reads what the server says and answers it; an error when it ends the publish or the connection.
     pub async fn listen(&mut self) -> anyhow::Result<()> {
-        self.read().await?;
-        while let Some(event) = self.events.pop_front() {
-            if let ClientSessionEvent::UnhandleableOnStatusCode { code } = event {
-                bail!("the server ended the publish: {code}");
-            }
+        match self.hear().await?.first() {
+            Some(code) => bail!("the server ended the publish: {code}"),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Reads what the server says and answers it: each `code` of `onStatus` that does not tell of a success.
+    pub async fn hear(&mut self) -> anyhow::Result<Vec<String>> {
+        self.read().await?;
+        let codes = self.events.drain(..).filter_map(|event| match event {
+            ClientSessionEvent::UnhandleableOnStatusCode { code } => Some(code),
+            _ => None,
+        });
+        Ok(codes.collect())
     }
 
     async fn await_answer(&mut self, wanted: &ClientSessionEvent) -> anyhow::Result<()> {
