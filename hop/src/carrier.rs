@@ -41,9 +41,6 @@ pub enum Broken {
     /// A socket is of no more use.
     #[error("the leg's socket: {0}")]
     Socket(io::ErrorKind),
-    /// The stream is gone.
-    #[error("the stream ended")]
-    StreamGone,
 }
 
 /// An access unit, ready to be sent.

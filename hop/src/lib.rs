@@ -16,7 +16,7 @@ mod socket;
 mod track;
 
 pub use carrier::{AccessUnit, Broken, Carrier, Handed, OnReport};
-pub use metrics::{Instruments, LEG_BEHIND};
+pub use metrics::Instruments;
 pub use node::{Feeder, NodeError, stop};
 pub use opened::{Config, LegStatus, OpenError, Opened, Target};
 pub use track::{Clock, Track};

@@ -6,8 +6,8 @@ use svc_core::metrics::{Metrics, ReasonLabel};
 
 use crate::history;
 
-/// Access units that were not sent since the leg was behind, as a reason among those of `dropped` in [`Instruments::new`].
-pub const LEG_BEHIND: &str = "leg_behind";
+/// Access units that were not sent since the leg was behind, as a reason.
+const LEG_BEHIND: &str = "leg_behind";
 /// Packets that the system did not take.
 const SEND_FAILED: &str = "send_failed";
 

@@ -54,6 +54,11 @@ impl Bench {
         Ok(self.control.stop_stream(request).await?.into_inner().stream.unwrap())
     }
 
+    async fn until_one_lease(&self) {
+        let gone = async { while self.leases().await > 1 {} };
+        tokio::time::timeout(PATIENCE, gone).await.expect("the lease stays");
+    }
+
     async fn nodes_of_legs(&mut self) -> Vec<String> {
         let legs = self.stream("a").await.unwrap().legs;
         legs.into_iter().map(|leg| leg.node_id).collect()
@@ -86,8 +91,7 @@ async fn a_node_that_asks_gets_the_last_gop_and_all_that_comes_and_gives_it_back
     publisher.video(440, avc_picture(false, 0, 2000, 78)).await;
     assert_eq!(until_picture(&mut first, 78).await, 78);
     assert_eq!(bench.nodes_of_legs().await, ["node-1"]);
-    let gone = async { while bench.leases().await > 1 {} };
-    tokio::time::timeout(PATIENCE, gone).await.expect("the lease stays");
+    bench.until_one_lease().await;
     drop(publisher);
     bench.drain().await;
 }
@@ -154,8 +158,7 @@ async fn beyond_the_most_legs_a_node_that_has_the_stream_feeds_the_next() {
     bench.end_leg("node-2").await.unwrap();
     assert_eq!(second.next_stop().await.node_id, "");
     assert_eq!(first.next_stop().await.node_id, "node-2");
-    let gone = async { while bench.leases().await > 1 {} };
-    tokio::time::timeout(PATIENCE, gone).await.expect("the lease stays");
+    bench.until_one_lease().await;
     drop(publisher);
     bench.drain().await;
 }

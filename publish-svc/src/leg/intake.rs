@@ -22,7 +22,7 @@ use bytes::Bytes;
 use media::{
     NtpTime,
     rtcp::SenderReport,
-    rtp::{Header, Ordered, ReceivedPacket, is_rtcp},
+    rtp::{Header, Ordered, ReceivedPacket, ReorderBuffer, is_rtcp},
     sdp::SessionDescription,
     srtp::Refused,
 };
@@ -281,11 +281,7 @@ impl Intake {
         input.reorder.insert(ReceivedPacket { header, bytes, received_at: now.instant });
         // What was waited for long enough comes out behind all that has come, in the order of the tracks: a reader begins at a keyframe, and would
         // miss sound that lies before it.
-        while let Some(ordered) = self.inputs[accepted.track].reorder.poll_ready() {
-            self.take_ordered(accepted.track, ordered, now);
-        }
-        self.emit(accepted.track, now);
-        self.count(accepted.track);
+        self.drain(accepted.track, now, ReorderBuffer::poll_ready);
     }
 
     /// Another SSRC than before feeds the track: nothing of the old source's sequence is waited for, and its clock says nothing.
@@ -310,7 +306,7 @@ impl Intake {
     /// Does what is due; called after each batch of datagrams, and at [`Self::deadline`].
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         for track in 0..self.inputs.len() {
-            self.drain(track, now);
+            self.drain(track, now, |reorder| reorder.poll(now.instant));
         }
         let silent = self
             .demux
@@ -349,22 +345,24 @@ impl Intake {
         std::mem::take(&mut self.changes)
     }
 
-    fn drain(&mut self, track: usize, now: Now) {
-        while let Some(ordered) = self.inputs[track].reorder.poll(now.instant) {
-            self.take_ordered(track, ordered, now);
+    /// Takes what is in order, as `next` gives it.
+    fn drain(
+        &mut self,
+        track: usize,
+        now: Now,
+        next: impl Fn(&mut ReorderBuffer) -> Option<Ordered>,
+    ) {
+        while let Some(ordered) = next(&mut self.inputs[track].reorder) {
+            let restarted = matches!(ordered, Ordered::Restarted);
+            self.inputs[track].assembler.handle(ordered);
+            if restarted {
+                self.put_out(track, now);
+                self.inputs[track].begins = true;
+                self.inputs[track].report = None;
+            }
         }
         self.emit(track, now);
         self.count(track);
-    }
-
-    fn take_ordered(&mut self, track: usize, ordered: Ordered, now: Now) {
-        let restarted = matches!(ordered, Ordered::Restarted);
-        self.inputs[track].assembler.handle(ordered);
-        if restarted {
-            self.put_out(track, now);
-            self.inputs[track].begins = true;
-            self.inputs[track].report = None;
-        }
     }
 
     /// Puts out what is whole, unless it waits for a report.

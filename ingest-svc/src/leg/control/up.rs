@@ -40,7 +40,7 @@ impl Control {
         let left = match link {
             Link::Here(opened) => self.carry_here(&grant, opened, announced, end, bring_up).await,
             Link::Fed { fed, target, status } => {
-                Box::pin(self.have_fed((*fed, &target), &status, announced, end)).await
+                Box::pin(self.have_fed(&grant, (*fed, &target), &status, announced, end)).await
             }
         };
         // Kept until now: what comes next takes a way anew.
@@ -93,15 +93,15 @@ impl Control {
     /// Sees to it that another node sends the leg. What tracks come late its feeder hears of, too, and tells its node.
     async fn have_fed(
         &mut self,
+        grant: &Grant,
         (mut fed, target): (Fed, &Target),
         status: &LegStatus,
         announced: Arc<Announced>,
         end: &mut oneshot::Receiver<Ending>,
     ) -> Left {
-        let Some(grant) = self.grant.clone() else { return Left::LeaseLost };
         let over = CancellationToken::new();
         let _over = over.clone().drop_guard();
-        if let Err(left) = self.say_ready(&grant, Flow::Fed(over), end).await {
+        if let Err(left) = self.say_ready(grant, Flow::Fed(over), end).await {
             return left;
         }
         let (config, signals) = (&self.config, &mut self.signals);
