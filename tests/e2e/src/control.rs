@@ -1,7 +1,7 @@
 //! The gRPC API as the tests call it.
 
 use proto::v1::{
-    Lease, ListLeasesRequest, ListStreamsRequest, Stream, StreamState,
+    Lease, ListLeasesRequest, ListNodesRequest, ListStreamsRequest, Stream, StreamState,
     registry_client::RegistryClient, stream_control_client::StreamControlClient,
 };
 use tokio::process::Command;
@@ -34,6 +34,15 @@ pub async fn leases(url: &str) -> Vec<Lease> {
 pub async fn answered_leases(url: &str) -> Result<Vec<Lease>, Status> {
     let mut registry = registry(url).await;
     Ok(registry.list_leases(ListLeasesRequest {}).await?.into_inner().leases)
+}
+
+/// Waits until the registry at `url` knows so many nodes.
+pub async fn until_nodes(url: &str, count: usize) {
+    eventually(&format!("{count} nodes are known"), async || {
+        let listed = registry(url).await.list_nodes(ListNodesRequest {}).await.ok()?;
+        (listed.into_inner().nodes.len() == count).then_some(())
+    })
+    .await;
 }
 
 /// What the service at `http` has counted under `name`, `rtmp2rtsp_` left out; with labels, all of them together.

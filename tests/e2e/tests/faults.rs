@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use e2e::{
     clients::Running,
     clips::clip,
-    control::{answered_leases, leases, registry, streams, until_live},
+    control::{answered_leases, leases, registry, streams, until_live, until_nodes},
     encoder, eventually,
     gaps::Watcher,
     hosts::Hosts,
     process::{Gateway, Setup},
 };
-use proto::v1::{AllocatePortRequest, Lease, ListNodesRequest, ReleasePortRequest};
+use proto::v1::{AllocatePortRequest, Lease, ReleasePortRequest};
 use test_etcd::Etcd;
 use tokio::process::Command;
 use tonic::Code;
@@ -87,17 +87,9 @@ impl Cluster {
         let nodes = [with_etcd("n1").await, with_etcd("n2").await];
         let urls = nodes.iter().map(Gateway::publish_grpc).collect::<Vec<_>>().join(",");
         let ingest = Setup::ingest(&urls).start().await;
-        eventually("both nodes are known to both", async || {
-            for node in &nodes {
-                let mut registry = registry(&node.publish_grpc()).await;
-                let listed = registry.list_nodes(ListNodesRequest {}).await.ok()?.into_inner();
-                if listed.nodes.len() != 2 {
-                    return None;
-                }
-            }
-            Some(())
-        })
-        .await;
+        for node in &nodes {
+            until_nodes(&node.publish_grpc(), 2).await;
+        }
         Self { etcd, nodes, ingest }
     }
 
