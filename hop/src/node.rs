@@ -20,6 +20,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to answer StopStream.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The reason with which a feeder says that the fed node did not take the leg.
+const LEG_FAILED: &str = "LEG_FAILED";
+
 /// Why a node did not do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("node {node_id} at {url:?}: {message}")]
@@ -29,19 +32,30 @@ pub struct NodeError {
     message: String,
     /// How it answered.
     pub kind: Kind,
-    /// The node of the lease could not bind its port.
-    pub port_in_use: bool,
+    /// Of its answer; empty where there was none.
+    reason: String,
 }
 
 impl NodeError {
-    fn new(node: &NodeInfo, kind: Kind, message: String, port_in_use: bool) -> Self {
-        Self { node_id: node.id.clone(), url: node.grpc_url.clone(), message, kind, port_in_use }
+    fn new(node: &NodeInfo, kind: Kind, message: String, reason: String) -> Self {
+        Self { node_id: node.id.clone(), url: node.grpc_url.clone(), message, kind, reason }
+    }
+
+    /// The node of the lease could not bind its port.
+    pub fn is_port_in_use(&self) -> bool {
+        self.reason == PORT_IN_USE
+    }
+
+    /// A feeder did what it was asked for, and the node that it was to feed did not. Otherwise it is the feeder's own fault: it is gone, or
+    /// has not the stream.
+    pub fn is_of_fed_node(&self) -> bool {
+        self.is_port_in_use() || self.reason == LEG_FAILED
     }
 }
 
 impl From<&NodeError> for ApiError {
     fn from(error: &NodeError) -> Self {
-        let reason = if error.port_in_use { PORT_IN_USE } else { "LEG_FAILED" };
+        let reason = if error.is_port_in_use() { PORT_IN_USE } else { LEG_FAILED };
         Self::reason(error.kind, reason, error.to_string())
     }
 }
@@ -101,7 +115,7 @@ impl Feeder {
         let leg = legs.find(|leg| leg.node_id == target.node.id);
         // A node of an older version.
         let no_feed = || "it does not feed other nodes".to_owned();
-        leg.ok_or_else(|| NodeError::new(&self.node, Kind::Unimplemented, no_feed(), false))
+        leg.ok_or_else(|| NodeError::new(&self.node, Kind::Unimplemented, no_feed(), String::new()))
     }
 
     /// Tells it to feed the node of `target` no longer.
@@ -123,10 +137,9 @@ async fn start_on(
     match within(patience, client.start_stream(request)).await {
         Ok(started) => Ok(started.into_inner().stream),
         Err(status) => {
-            let info = status.get_details_error_info();
-            let port_in_use = info.is_some_and(|info| info.reason == PORT_IN_USE);
-            let kind = Kind::from_code(status.code());
-            Err(NodeError::new(node, kind, status.message().to_owned(), port_in_use))
+            let reason = status.get_details_error_info().map(|info| info.reason);
+            let (kind, message) = (Kind::from_code(status.code()), status.message().to_owned());
+            Err(NodeError::new(node, kind, message, reason.unwrap_or_default()))
         }
     }
 }
@@ -168,7 +181,7 @@ async fn stop_on(
 fn client(node: &NodeInfo) -> Result<StreamControlClient<Channel>, NodeError> {
     let channel = grpc::channel(&node.grpc_url);
     let no_url = |error: tonic::transport::Error| {
-        NodeError::new(node, Kind::InvalidArgument, error.to_string(), false)
+        NodeError::new(node, Kind::InvalidArgument, error.to_string(), String::new())
     };
     Ok(StreamControlClient::new(channel.map_err(no_url)?))
 }

@@ -265,12 +265,10 @@ impl Demand {
         asked.insert(key.clone());
     }
 
-    /// Asks whoever owns a stream under a newer epoch than `epoch` for a leg, unless it comes by itself. Bounded in time.
-    pub(crate) async fn reclaim(&self, key: &StreamKey, epoch: u64) -> Reclaimed {
-        let owner = match self.engine.lookup_stream(key).await {
-            Ok(owner) if owner.epoch > epoch => owner,
-            Ok(_) | Err(_) => return Reclaimed::NotYet,
-        };
+    /// Asks whoever owns a stream for a leg, unless it comes by itself. Bounded in time. The owner may be the old one, whose leg to here was
+    /// lost, or given up after failures that were not this node's.
+    pub(crate) async fn reclaim(&self, key: &StreamKey) -> Reclaimed {
+        let Ok(owner) = self.engine.lookup_stream(key).await else { return Reclaimed::NotYet };
         if owner.leases.iter().any(|lease| lease.node_id == self.config.node_id) {
             return Reclaimed::NotYet;
         }

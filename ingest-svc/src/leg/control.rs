@@ -7,7 +7,8 @@
 //! | UNAVAILABLE, DEADLINE_EXCEEDED, ABORTED | once more; the third time with another lease |
 //! | anything else | once more with another lease |
 //!
-//! Where another node is to send it ([`ways`](super::ways)) that node has the stream started on the leg's node, and answers for it.
+//! Where another node is to send it ([`ways`](super::ways)) that node has the stream started on the leg's node, and answers for it. While
+//! that one fails itself the lease is kept, for which another way is looked for.
 
 mod up;
 
@@ -195,7 +196,7 @@ impl Control {
         match fed.feeder.feed(&target, FEED_TIMEOUT).await {
             Ok(leg) => status.adopt(&leg),
             Err(error) => {
-                if !error.port_in_use {
+                if !error.is_port_in_use() {
                     self.avoid = Some(fed.feeder.node_id().to_owned());
                 }
                 return Err(Failure::Feeder(error));
@@ -257,23 +258,21 @@ impl Control {
 
     /// After a failure with which a lease is of no more use.
     fn give_up_lease_after(&mut self, failure: &Failure) {
-        self.attempts += 1;
-        let keep = match failure {
+        let may_pass = match failure {
             // Nothing is held, or whatever is held cannot be told from here.
             Failure::Registry(RegistryError::UnknownLease(_) | RegistryError::Fenced { .. }) => {
                 false
             }
-            Failure::Registry(_) | Failure::NoOther(_) | Failure::NoWay => true,
-            // Whose fault that is cannot be told.
-            Failure::Open(OpenError::Socket { .. }) | Failure::Feeder(_) => {
-                self.attempts < MAX_ATTEMPTS_PER_LEASE
-            }
+            // The node of the lease was not even asked: its readers wait for another way.
+            Failure::Feeder(error) if !error.is_of_fed_node() => return,
+            Failure::Registry(_) | Failure::NoOther(_) | Failure::NoWay => return,
+            Failure::Open(OpenError::Socket { .. }) | Failure::Feeder(_) => true,
             Failure::Open(OpenError::Node(NodeError { kind, .. })) => {
                 matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
-                    && self.attempts < MAX_ATTEMPTS_PER_LEASE
             }
         };
-        if !keep {
+        self.attempts += 1;
+        if !may_pass || self.attempts >= MAX_ATTEMPTS_PER_LEASE {
             self.release();
         }
     }

@@ -36,7 +36,7 @@ impl Failure {
     /// The node of the lease could not bind its port.
     pub(super) fn is_port_in_use(&self) -> bool {
         match self {
-            Self::Open(OpenError::Node(error)) | Self::Feeder(error) => error.port_in_use,
+            Self::Open(OpenError::Node(error)) | Self::Feeder(error) => error.is_port_in_use(),
             Self::Open(OpenError::Socket { .. })
             | Self::Registry(_)
             | Self::NoWay

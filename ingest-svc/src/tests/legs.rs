@@ -181,6 +181,19 @@ async fn who_was_fed_is_sent_to_from_here_when_its_feeder_has_lost_its_leg() {
 }
 
 #[tokio::test]
+async fn while_its_feeder_fails_a_node_keeps_its_lease_and_waits_for_another_way() {
+    let (mut bench, mut first, _second, publisher) = live(one_leg()).await;
+    first.refuse_starts(4);
+    let stream = bench.add_leg("node-2").await.unwrap();
+    assert_eq!(stream.legs[1].fed_by, "node-1");
+    let fed = first.next_feed().await.lease.unwrap();
+    let granted = stream.legs[1].lease.clone().unwrap();
+    assert_eq!((fed.lease_id, bench.leases().await), (granted.lease_id, 2));
+    drop(publisher);
+    bench.drain().await;
+}
+
+#[tokio::test]
 async fn the_last_leg_stays_unless_another_node_can_have_the_stream() {
     let (mut bench, mut first, mut second, mut publisher) = live(config()).await;
     let status = bench.end_leg("node-1").await.unwrap_err();

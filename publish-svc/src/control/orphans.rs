@@ -1,8 +1,9 @@
 //! Streams whose lease has ended though nobody has stopped them: their ingest is gone, or on its way out, and another one may go on with
 //! them. Their port is closed at once, as it may be granted to others; their readers are kept for `publish.hold`.
 //!
-//! An ingest whose leg goes to this node comes by itself. Where the leg of the new owner goes to another node, it is asked for one to this
-//! node as for any stream that readers want. A node that drains gets none: its readers are let go then, to find the stream where it is.
+//! An ingest whose leg goes to this node comes by itself. Where the leg of the owner, a new one or the old one still, goes to another node, it
+//! is asked for one to this node as for any stream that readers want. A node that drains gets none: its readers are let go then, to find the
+//! stream where it is.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -20,7 +21,7 @@ use crate::{
     streams::Entry,
 };
 
-/// How often it is looked whether a stream has a new owner, beside what the registry tells of its leases.
+/// How often it is looked whether a stream has an owner, beside what the registry tells of its leases.
 const LOOK: Duration = Duration::from_secs(1);
 /// How soon an owner that is there is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -60,7 +61,6 @@ impl Control {
     /// Keeps the readers until another ingest goes on with the stream, they leave, or `publish.hold` is over.
     async fn keep_orphan(&self, key: &StreamKey, entry: &Arc<Entry>, mut heard: Heard) {
         let until = Instant::now() + self.context.hold;
-        let epoch = entry.started().lease.epoch;
         let mut readers = entry.published.readers.changed.subscribe();
         loop {
             readers.borrow_and_update();
@@ -70,7 +70,7 @@ impl Control {
             if entry.published.readers.is_empty() || Instant::now() >= until {
                 return self.end_orphan(key, entry).await;
             }
-            let look = match self.context.demand.reclaim(key, epoch).await {
+            let look = match self.context.demand.reclaim(key).await {
                 Reclaimed::NotYet => LOOK,
                 Reclaimed::Soon => ASK_AGAIN,
                 Reclaimed::Elsewhere => return self.end_orphan(key, entry).await,

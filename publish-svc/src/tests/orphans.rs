@@ -80,6 +80,21 @@ async fn where_the_next_ingest_goes_to_another_node_it_is_asked_for_a_leg() {
 }
 
 #[tokio::test]
+async fn an_ingest_that_has_the_stream_still_and_gave_up_the_leg_is_asked_for_another() {
+    let (mut bench, old, mut reader) = live(holding(FOR_EVER)).await;
+    let mut ingest = FakeIngest::start(&bench, "ingest-1").await;
+    assert_eq!(ingest.has("a").await.epoch, old.epoch);
+    bench.registry.release_port(&old.id).await.unwrap();
+    let Asked::Start(asked) = ingest.next().await else { panic!("no StartStream") };
+    assert_eq!(asked.node_id, "node-1");
+    bench.until("a", |s| s.is_some_and(|s| s.lease.is_some())).await;
+    let port = bench.stream("a").await.unwrap().rtp_port as u16;
+    Sender::to(port).rtp(Source::new(1).keyframe(3000));
+    assert_eq!(reader.mark().await, 3000);
+    bench.drain().await;
+}
+
+#[tokio::test]
 async fn readers_whom_nobody_comes_for_are_let_go_when_the_hold_is_over() {
     let (mut bench, lease, mut reader) = live(holding(Duration::from_millis(100))).await;
     bench.registry.release_port(&lease.id).await.unwrap();

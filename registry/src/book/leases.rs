@@ -7,6 +7,15 @@ use media::StreamKey;
 use super::{Book, ClaimEntry, End, MAX_LEASES};
 use crate::{Claim, Grant, Lease, LeaseId, RegistryError, WatchEvent, validate};
 
+impl ClaimEntry {
+    /// Where the owner is called: what it says, or, where it says nothing, what it said.
+    fn learn_url(&mut self, claim: &Claim) {
+        if !claim.owner_grpc_url.is_empty() {
+            self.owner_grpc_url.clone_from(&claim.owner_grpc_url);
+        }
+    }
+}
+
 impl Book {
     /// Grants a leg: what the owner holds already, or a new lease.
     pub(crate) fn allocate_port(
@@ -76,16 +85,15 @@ impl Book {
         });
         let Some((_, lease_id)) = legs.next() else { return Ok(None) };
         let lease_id = lease_id.clone();
-        if !claim.owner_grpc_url.is_empty() {
-            entry.owner_grpc_url.clone_from(&claim.owner_grpc_url);
-        }
+        entry.learn_url(claim);
         self.renew_lease(&lease_id, now);
         Ok(self.grant(&lease_id))
     }
 
     /// Makes or extends the claim; its epoch.
     fn claim_stream(&mut self, claim: &Claim) -> u64 {
-        if let Some(entry) = self.claims.get(&claim.stream_key) {
+        if let Some(entry) = self.claims.get_mut(&claim.stream_key) {
+            entry.learn_url(claim);
             return entry.epoch;
         }
         self.last_epoch += 1;

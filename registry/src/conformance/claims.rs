@@ -157,11 +157,13 @@ pub(super) async fn lookup_tells_the_owner_the_legs_and_their_nodes(registries: 
     let told: Vec<_> = owner.nodes.iter().map(|node| (&node.info, node.leases)).collect();
     assert_eq!(told, [(&nodes[0], 1), (&nodes[2], 1)]);
 
-    // An owner that moved is found where it is now.
-    let moved = Claim { owner_grpc_url: "http://i:9".into(), ..claim("site/a", "i") };
-    grant(&*engine, moved).await;
+    // An owner that moved is found where it is now, whether it claims what it has or a further leg.
+    let moved = |url: &str, claim| Claim { owner_grpc_url: url.into(), ..claim };
+    grant(&*engine, moved("http://i:9", claim("site/a", "i"))).await;
     assert_eq!(engine.lookup_stream(&key("site/a")).await.unwrap().owner_grpc_url, "http://i:9");
-    for lease in [first, second] {
+    let third = grant(&*engine, moved("http://i:8", claim_on("n2", "site/a", "i"))).await.lease;
+    assert_eq!(engine.lookup_stream(&key("site/a")).await.unwrap().owner_grpc_url, "http://i:8");
+    for lease in [first, second, third] {
         engine.release_port(&lease.id).await.unwrap();
     }
     assert_eq!(engine.lookup_stream(&key("site/a")).await, Err(unknown));
