@@ -9,7 +9,6 @@ use svc_core::{
     error::{ApiError, Kind, PORT_IN_USE},
     grpc::{self, Channel},
 };
-use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 use tracing::debug;
 
@@ -132,10 +131,9 @@ async fn start_on(
     request: v1::StartStreamRequest,
     patience: Duration,
 ) -> Result<Option<v1::Stream>, NodeError> {
-    let mut request = Request::new(request);
-    request.set_timeout(patience);
-    match within(patience, client.start_stream(request)).await {
-        Ok(started) => Ok(started.into_inner().stream),
+    let asked = grpc::within(patience, request, |request| client.start_stream(request)).await;
+    match asked {
+        Ok(started) => Ok(started.stream),
         Err(status) => {
             let reason = status.get_details_error_info().map(|info| info.reason);
             let (kind, message) = (Kind::from_code(status.code()), status.message().to_owned());
@@ -171,9 +169,8 @@ async fn stop_on(
     client: &mut StreamControlClient<Channel>,
     request: v1::StopStreamRequest,
 ) {
-    let mut request = Request::new(request);
-    request.set_timeout(STOP_TIMEOUT);
-    if let Err(status) = within(STOP_TIMEOUT, client.stop_stream(request)).await {
+    let asked = grpc::within(STOP_TIMEOUT, request, |request| client.stop_stream(request)).await;
+    if let Err(status) = asked {
         debug!(node = node.id, %status, "StopStream");
     }
 }
@@ -184,12 +181,4 @@ fn client(node: &NodeInfo) -> Result<StreamControlClient<Channel>, NodeError> {
         NodeError::new(node, Kind::InvalidArgument, error.to_string(), String::new())
     };
     Ok(StreamControlClient::new(channel.map_err(no_url)?))
-}
-
-async fn within<T>(
-    patience: Duration,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<Response<T>, Status> {
-    let late = |_| Err(Status::deadline_exceeded(format!("no answer in {patience:?}")));
-    tokio::time::timeout(patience, call).await.unwrap_or_else(late)
 }

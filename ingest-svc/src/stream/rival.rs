@@ -93,14 +93,12 @@ async fn gives_way(owner: &StreamOwner, key: &StreamKey) -> Option<Superseded> {
         return None;
     }
     let channel = grpc::channel(&owner.owner_grpc_url).ok()?;
-    let mut request = tonic::Request::new(v1::GetStreamRequest { stream_key: key.to_string() });
-    request.set_timeout(PATIENCE);
+    let request = v1::GetStreamRequest { stream_key: key.to_string() };
     let mut client = StreamControlClient::new(channel);
-    let asked = tokio::time::timeout(PATIENCE, client.get_stream(request)).await;
+    let asked = grpc::within(PATIENCE, request, |request| client.get_stream(request)).await;
     let status = match asked {
-        Ok(Ok(answer)) => return has_none(&answer.into_inner().stream.unwrap_or_default()),
-        Ok(Err(status)) => status,
-        Err(_) => return Some(Superseded::Dead),
+        Ok(answer) => return has_none(&answer.stream.unwrap_or_default()),
+        Err(status) => status,
     };
     debug!(stream = %key, %status, "the owner of a stream");
     match Kind::from_code(status.code()) {

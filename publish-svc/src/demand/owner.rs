@@ -9,7 +9,7 @@ use svc_core::{
     error::{ApiError, Detail, Kind},
     grpc::{self, Channel},
 };
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 /// How long an ingest may take to make a leg: its calls of the registry and of this node have 2 s and 5 s.
 const START_TIMEOUT: Duration = Duration::from_secs(8);
@@ -23,13 +23,13 @@ pub(super) async fn start(
     node_id: &str,
 ) -> Result<(), ApiError> {
     let mut client = client(owner)?;
-    let mut request = Request::new(v1::StartStreamRequest {
+    let request = v1::StartStreamRequest {
         stream_key: key.as_str().to_owned(),
         node_id: node_id.to_owned(),
         ..Default::default()
-    });
-    request.set_timeout(START_TIMEOUT);
-    answer(START_TIMEOUT, client.start_stream(request)).await
+    };
+    let asked = grpc::within(START_TIMEOUT, request, |request| client.start_stream(request));
+    asked.await.map(drop).map_err(refused)
 }
 
 /// Asks for the leg to this node to be ended; it has when this is answered.
@@ -39,13 +39,13 @@ pub(super) async fn stop(
     node_id: &str,
 ) -> Result<(), ApiError> {
     let mut client = client(owner)?;
-    let mut request = Request::new(v1::StopStreamRequest {
+    let request = v1::StopStreamRequest {
         stream_key: key.as_str().to_owned(),
         node_id: node_id.to_owned(),
         ..Default::default()
-    });
-    request.set_timeout(STOP_TIMEOUT);
-    answer(STOP_TIMEOUT, client.stop_stream(request)).await
+    };
+    let asked = grpc::within(STOP_TIMEOUT, request, |request| client.stop_stream(request));
+    asked.await.map(drop).map_err(refused)
 }
 
 fn client(owner: &StreamOwner) -> Result<StreamControlClient<Channel>, ApiError> {
@@ -57,16 +57,7 @@ fn client(owner: &StreamOwner) -> Result<StreamControlClient<Channel>, ApiError>
     Ok(StreamControlClient::new(channel))
 }
 
-async fn answer<T>(
-    timeout: Duration,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<(), ApiError> {
-    let refused = |kind, message: String| ApiError { kind, message, detail: Detail::None };
-    match tokio::time::timeout(timeout, call).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(status)) => {
-            Err(refused(Kind::from_code(status.code()), status.message().to_owned()))
-        }
-        Err(_) => Err(refused(Kind::DeadlineExceeded, format!("no answer in {timeout:?}"))),
-    }
+fn refused(status: Status) -> ApiError {
+    let (kind, message) = (Kind::from_code(status.code()), status.message().to_owned());
+    ApiError { kind, message, detail: Detail::None }
 }

@@ -1,8 +1,9 @@
 //! The gRPC port of a service: health, reflection v1 and v1alpha, tracing and panic layers, and what the service adds;
-//! and [`channel`], by which others call it.
+//! and [`channel`] and [`within`], by which others call it.
 
 mod calls;
 mod channel;
+mod deadline;
 mod trace_context;
 mod watch;
 
@@ -16,6 +17,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use channel::{Channel, channel};
+pub use deadline::within;
 pub use watch::{WatchResponses, WatchedStreams, watch_streams};
 
 use crate::{drain::Shutdown, metrics::Metrics};
