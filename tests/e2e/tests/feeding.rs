@@ -12,6 +12,7 @@ use e2e::{
     gaps::Watcher,
     process::{Gateway, Setup},
 };
+use futures_util::future::try_join_all;
 use proto::v1::Leg;
 use tokio::process::Command;
 
@@ -69,10 +70,13 @@ async fn beyond_the_legs_of_its_ingest_a_stream_is_read_bit_for_bit_at_nodes_tha
             decode.args(rtsp_input(Transport::Tcp, &url)).args(["-t", "1", "-f", "null", "-"]);
             Running::start(decode).silent_success().await;
             println!("a second is played and decoded after {:?}", began.elapsed());
-            for transport in [Transport::Tcp, Transport::Udp] {
-                read(&url, transport, &published).await.unwrap();
-            }
         }
+        let readings = chain.nodes.iter().flat_map(|node| {
+            [Transport::Tcp, Transport::Udp].map(|transport| (node.rtsp_url(KEY), transport))
+        });
+        let readings =
+            readings.map(async |(url, transport)| read(&url, transport, &published).await);
+        try_join_all(readings).await.unwrap();
         // Each feeds one, as the ingest sends one.
         assert_eq!(chain.legs().await, fed(&[("n1", ""), ("n2", "n1"), ("n3", "n2")]));
         let shown = streams(&chain.nodes[0].publish_grpc()).await.remove(0).legs;
