@@ -3,18 +3,15 @@
 use std::{
     fs::File,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{clips::repository, eventually};
+use crate::eventually;
 
 /// The first RTP port that a test uses; below the ephemeral ports of Linux (32768 and up).
 const FIRST_PORT: u16 = 20_000;
@@ -22,27 +19,6 @@ const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 200;
 /// The lines of a log that a failed test shows.
 const LOG_LINES: usize = 60;
-
-/// The binary under test, built once.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "gateway", "--features", "etcd"]);
-        // What `cargo test` says of this package: the build script of ring takes it for a change, and all above ring is built anew each time.
-        for (name, _) in std::env::vars_os() {
-            let prefixes = ["CARGO_MANIFEST_", "CARGO_PKG_"];
-            if prefixes.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                cargo.env_remove(name);
-            }
-        }
-        let built = cargo.current_dir(repository()).status().expect("cargo does not start");
-        assert!(built.success(), "the gateway does not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| repository().join("target"), PathBuf::from);
-        target.join("debug/rtmp2rtsp").canonicalize().expect("the built gateway")
-    })
-}
 
 /// A range of RTP ports that no other process of this test program has, and whose first pairs nobody has: ffmpeg takes ports of its own
 /// from anywhere between 5000 and 65000.
@@ -115,10 +91,10 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut command = match &self.namespace {
-            None => Command::new(binary()),
+            None => Command::new(test_gateway::binary()),
             Some(namespace) => {
                 let mut command = crate::clients::as_root("ip");
-                command.args(["netns", "exec", namespace]).arg(binary());
+                command.args(["netns", "exec", namespace]).arg(test_gateway::binary());
                 command
             }
         };

@@ -1,10 +1,7 @@
 //! The tool against the gateway and against the floor, small and for a second, so that neither can rot.
 
-mod gateway;
-
 use std::{path::Path, time::Duration};
 
-use gateway::gateway;
 use load::{
     clip::Kind,
     dialog::Transport,
@@ -51,7 +48,8 @@ fn assert_nothing_is_lost(report: &Report) {
 #[test]
 fn what_is_published_to_the_gateway_is_read_by_tcp_and_udp_with_nothing_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::gateway(gateway(), (29_000, 29_199), None, directory.path()).unwrap();
+    let server =
+        Server::gateway(test_gateway::binary(), (29_000, 29_199), None, directory.path()).unwrap();
     assert_nothing_is_lost(&run::run(&setup(&server)).unwrap());
 }
 
@@ -66,7 +64,8 @@ fn what_is_published_to_the_floor_is_read_by_tcp_and_udp_with_nothing_lost() {
 #[test]
 fn readers_that_come_get_a_keyframe_while_others_stall_and_the_rest_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::gateway(gateway(), (29_200, 29_399), None, directory.path()).unwrap();
+    let server =
+        Server::gateway(test_gateway::binary(), (29_200, 29_399), None, directory.path()).unwrap();
     let report =
         run::run(&Setup { stalled: 1, joins_per_second: 20.0, threads: 2, ..setup(&server) });
     let report = report.unwrap();
@@ -92,7 +91,7 @@ fn a_bench_runs_the_floor_and_the_gateway_and_writes_the_page_and_its_plots() {
     let status = std::process::Command::new(env!("CARGO_BIN_EXE_load"))
         .args(["bench", "--workload", "S10-streams-1", "--repeats", "1"])
         .args(["--window", "1s", "--warm-up", "100ms", "--gateway"])
-        .arg(gateway())
+        .arg(test_gateway::binary())
         .arg("--page")
         .arg(&page)
         .status()

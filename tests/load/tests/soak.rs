@@ -1,9 +1,6 @@
 //! A soak in small and in short: that it samples the gateway to its end, that nothing is lost beside readers that come and go, and
 //! that it says so.
 
-mod gateway;
-
-use gateway::gateway;
 use load::soak::Soak;
 
 #[test]
@@ -14,7 +11,7 @@ fn a_short_soak_loses_nothing_while_readers_come_and_go_and_tells_what_the_gatew
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_load"))
         .args(["soak", "--streams", "2", "--readers", "4", "--clip", "tiny", "--joins", "5"])
         .args(["--warm-up", "11s", "--window", "5s", "--every", "250ms", "--gateway"])
-        .arg(gateway())
+        .arg(test_gateway::binary())
         .arg("--json")
         .arg(&json)
         .output()
