@@ -28,7 +28,7 @@ use crate::{
 /// How long a call may take. The registry answers from memory; this is for a network that lost a packet or two.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Calls a remote registry, at the first of its addresses that answers; when that fails, at the next. Each call has a
+/// Calls a remote registry, at the first of its addresses that takes a connection; when that fails, at another. Each call has a
 /// deadline of 2 s for all that it tries; what cannot be reached is [`RegistryError::Unavailable`].
 #[derive(Clone)]
 pub struct Client {
@@ -56,10 +56,7 @@ impl Client {
         let deadline = Instant::now() + DEADLINE;
         let mut last = RegistryError::Unavailable(format!("no answer in {DEADLINE:?}"));
         for left in (0..tries).rev() {
-            let (address, client) = match timeout_at(deadline, self.addresses.current()).await {
-                Ok(current) => current?,
-                Err(_elapsed) => return Err(last),
-            };
+            let (number, client) = self.addresses.current();
             // With another address to ask there is time left for it.
             let more = left > 0 && self.addresses.has_others();
             let until = if more { deadline.min(Instant::now() + DEADLINE / 2) } else { deadline };
@@ -69,9 +66,12 @@ impl Client {
                     error @ RegistryError::Unavailable(_) => error,
                     refusal => return Err(refusal),
                 },
-                Err(_elapsed) => RegistryError::Unavailable(format!("{address} did not answer")),
+                Err(_elapsed) => {
+                    let asked = self.addresses.asked();
+                    RegistryError::Unavailable(format!("{asked} did not answer"))
+                }
             };
-            self.addresses.failed(address);
+            self.addresses.failed(number);
             if !more {
                 break;
             }

@@ -56,6 +56,30 @@ async fn a_registry_that_answers_nothing_is_left_for_the_next_one_within_the_sam
     assert_eq!(client.list_nodes().await.unwrap().len(), 1);
 }
 
+/// An address that takes no connection and refuses none, as one of a pod that is gone.
+fn silent() -> (std::net::TcpListener, Vec<std::net::TcpStream>) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let patience = Duration::from_millis(200);
+    // Until its queue is full.
+    let filling =
+        std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, patience).ok());
+    let filling = filling.collect();
+    (listener, filling)
+}
+
+#[tokio::test]
+async fn addresses_that_say_nothing_at_all_cost_none_of_the_time_that_an_answer_needs() {
+    let silent = [silent(), silent(), silent()];
+    let (last, _serving) = serve(MemoryEngine::new(MemoryConfig::default())).await;
+    let mut addresses: Vec<_> = silent.iter().map(|(it, _)| it.local_addr().unwrap()).collect();
+    addresses.push(last);
+    client(&addresses).register_node(node("n", 6000, 6099)).await.unwrap();
+}
+
 #[tokio::test]
 async fn with_no_registry_at_all_a_call_fails_and_the_first_that_is_back_is_found() {
     let engine = MemoryEngine::new(MemoryConfig::default());

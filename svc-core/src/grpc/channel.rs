@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tonic::{body::Body, transport};
-use tower::Service;
+use tower::{Service, service_fn};
 use tracing::{Instrument, field::Empty, info_span};
 
 use super::{calls, trace_context};
@@ -23,13 +25,35 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A channel to a peer that connects lazily and again whenever needed, with connect timeout and HTTP/2 keep-alive; each call has a
 /// client span under the current one, whose traceparent goes with the call. Deadlines are the caller's.
 pub fn channel(url: &str) -> Result<Channel, transport::Error> {
-    let endpoint = transport::Endpoint::from_shared(url.to_owned())?
+    Ok(Channel { inner: endpoint(url)?.connect_lazy() })
+}
+
+/// The same, which has `connect` connect each time, to wherever that is best just then; `url` is what peers are told.
+pub fn channel_by<F>(
+    url: &str,
+    connect: impl Fn() -> F + Send + 'static,
+) -> Result<Channel, transport::Error>
+where
+    F: Future<Output = std::io::Result<TcpStream>> + Send + 'static,
+{
+    let connector = service_fn(move |_: Uri| {
+        let connecting = connect();
+        async move {
+            let stream = connecting.await?;
+            stream.set_nodelay(true)?;
+            std::io::Result::Ok(TokioIo::new(stream))
+        }
+    });
+    Ok(Channel { inner: endpoint(url)?.connect_with_connector_lazy(connector) })
+}
+
+fn endpoint(url: &str) -> Result<transport::Endpoint, transport::Error> {
+    Ok(transport::Endpoint::from_shared(url.to_owned())?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
-    Ok(Channel { inner: endpoint.connect_lazy() })
+        .tcp_nodelay(true))
 }
 
 /// What the generated clients are built over: `StreamControlClient::new(channel)`. Cheap to clone.

@@ -16,7 +16,7 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-pub use channel::{Channel, channel};
+pub use channel::{Channel, channel, channel_by};
 pub use deadline::within;
 pub use watch::{WatchResponses, WatchedStreams, watch_streams};
 
