@@ -35,6 +35,9 @@ pub enum Broken {
     /// The node's port is closed.
     #[error("the node's RTP port is closed")]
     Refused,
+    /// The node has said that it takes nothing more.
+    #[error("the node has left the leg")]
+    Left,
     /// The node reported, and does no longer.
     #[error("no Receiver Report for {MAX_UNREPORTED:?}")]
     Silent,
@@ -150,10 +153,7 @@ impl Carrier {
                     Ok(())
                 }
                 received = self.sockets.receive_rtcp(&mut buffer) => match received {
-                    Ok(length) => {
-                        self.lock().read_rtcp(&mut buffer[..length]);
-                        Ok(())
-                    }
+                    Ok(length) => self.lock().read_rtcp(&mut buffer[..length]),
                     Err(error) => self.lock().rtcp_error(&error),
                 },
                 _ = report_ticks.tick() => self.lock().report(),

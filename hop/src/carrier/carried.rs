@@ -274,23 +274,34 @@ impl Carried {
     }
 
     /// Takes an RTCP compound of the node.
-    pub(super) fn read_rtcp(&mut self, mut compound: &mut [u8]) {
+    pub(super) fn read_rtcp(&mut self, mut compound: &mut [u8]) -> Result<(), Broken> {
         if let Some(session) = &mut self.srtp {
             compound = match session.open_rtcp(compound) {
                 Ok(opened) => opened,
-                Err(refused) => return self.config.metrics.refuse_rtcp(refused),
+                Err(refused) => {
+                    self.config.metrics.refuse_rtcp(refused);
+                    return Ok(());
+                }
             };
         }
         let Ok(packets) = rtcp::parse_compound(compound) else {
             self.config.metrics.malformed_rtcp.inc();
-            return;
+            return Ok(());
         };
         self.read_report(&packets);
         for packet in packets {
-            if let RtcpPacket::Nack(source, missing) = packet {
-                self.answer(source, &missing);
+            match packet {
+                RtcpPacket::Nack(source, missing) => self.answer(source, &missing),
+                RtcpPacket::Bye(sources) if !self.are_ours(&sources) => return Err(Broken::Left),
+                _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Whether there is no source among them but ours, as where what we said comes back.
+    fn are_ours(&self, sources: &[u32]) -> bool {
+        sources.iter().all(|source| self.tracks.iter().any(|track| track.ssrc == *source))
     }
 
     fn read_report(&mut self, packets: &[RtcpPacket]) {

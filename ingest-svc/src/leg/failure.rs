@@ -10,7 +10,7 @@ use svc_core::error::{ApiError, Kind};
 /// The first pause between attempts, give or take a half.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between attempts, give or take a half.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why an attempt to bring up a leg failed.
 #[derive(Debug, thiserror::Error)]

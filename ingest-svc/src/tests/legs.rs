@@ -181,6 +181,22 @@ async fn who_was_fed_is_sent_to_from_here_when_its_feeder_has_lost_its_leg() {
 }
 
 #[tokio::test]
+async fn a_node_that_says_that_it_leaves_is_told_of_the_stream_again() {
+    let (bench, mut first, _second, mut publisher) = live(config()).await;
+    let (report, _, from) = first.next_report().await;
+    // One's own word that comes back says nothing.
+    first.send_rtcp(&media::rtcp::bye(&[report.ssrc], "ingest"), from).await;
+    first.send_rtcp(&media::rtcp::bye(&[report.ssrc ^ 1], "node"), from).await;
+    let (again, _) = first.next_start().await;
+    assert_eq!(again.lease.unwrap().node_id, "node-1");
+    publisher.video(400, avc_picture(false, 0, 2000, 77)).await;
+    until_picture(&mut first, 77).await;
+    assert_eq!(bench.leases().await, 1);
+    drop(publisher);
+    bench.drain().await;
+}
+
+#[tokio::test]
 async fn while_its_feeder_fails_a_node_keeps_its_lease_and_waits_for_another_way() {
     let (mut bench, mut first, _second, publisher) = live(one_leg()).await;
     first.refuse_starts(4);

@@ -2,6 +2,7 @@
 //! talks to it by commands, so that a leg that is made anew passes its sockets on, or takes new ones, between two packets.
 
 use std::{
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use media::sdp::SessionDescription;
 use proto::v1;
 use svc_core::{alarm::Alarm, api, clock::wall_clock, config::Config, tasks::Tasks};
@@ -260,6 +262,7 @@ impl Task {
             }
             self.settle();
         }
+        self.leave();
         self.span.clone().in_scope(|| self.log_end());
     }
 
@@ -287,7 +290,7 @@ impl Task {
                 let _ = done.send(());
             }
             Command::Close(done) => {
-                self.ports = None;
+                self.leave();
                 self.intake.end_leg();
                 let _ = done.send(());
             }
@@ -343,16 +346,27 @@ impl Task {
         if changes.status || changes.description {
             self.show();
         }
-        for (to, compound) in self.intake.take_rtcp(now.instant, &self.leg.cname) {
-            if let Some(ports) = &self.ports
-                && let Err(error) = ports.send_rtcp(to, &compound)
-            {
-                tracing::debug!(parent: &self.span, %error, %to, "RTCP was not sent");
-            }
-        }
+        let rtcp = self.intake.take_rtcp(now.instant, &self.leg.cname);
+        self.send(rtcp);
         if now.instant >= self.tick.at + TICK {
             self.work_out_rates(now.instant);
         }
+    }
+
+    fn send(&self, rtcp: Vec<(SocketAddr, Bytes)>) {
+        let Some(ports) = &self.ports else { return };
+        for (to, compound) in rtcp {
+            if let Err(error) = ports.send_rtcp(to, &compound) {
+                tracing::debug!(parent: &self.span, %error, %to, "RTCP was not sent");
+            }
+        }
+    }
+
+    /// Closes the ports, and says so.
+    fn leave(&mut self) {
+        let farewell = self.intake.farewell(&self.leg.cname);
+        self.send(farewell);
+        self.ports = None;
     }
 
     fn show(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use media::rtcp::RtcpPacket;
 use proto::v1;
 use registry::{Engine, LeaseId, NodeInfo, WatchEvent};
 use tonic::Code;
@@ -41,6 +42,33 @@ async fn a_leased_port_is_bound_when_the_call_is_answered_and_free_when_it_is_st
     assert_eq!(stopped.rtp_port, u32::from(port));
     assert!(is_free(port));
     assert_eq!(bench.stream("a/b").await.unwrap_err().code(), Code::NotFound);
+    bench.drain().await;
+}
+
+#[tokio::test]
+async fn whoever_sends_to_a_leg_is_told_when_the_node_leaves_it() {
+    let mut bench = Bench::start(config()).await;
+    let (port, mut source) = (bench.first_port, Source::new(1));
+    bench.start_stream(leased("a", &source, lease("a", port, 7))).await.unwrap();
+    let sender = Sender::to(port);
+    sender.rtcp(&source.report(Track::Video, 0));
+    sender.rtp(source.keyframe(0));
+    bench.until("a", |s| s.is_some_and(|s| s.state() == v1::StreamState::Live)).await;
+    bench.stop("a", 7).await.unwrap();
+    let left = async {
+        loop {
+            let packets = sender.report().await;
+            let bye = packets.into_iter().find_map(|packet| match packet {
+                RtcpPacket::Bye(sources) => Some(sources),
+                _ => None,
+            });
+            if let Some(sources) = bye {
+                return sources;
+            }
+        }
+    };
+    let sources = left.await;
+    assert!(sources.len() == 1 && !source.ssrcs.contains(&sources[0]), "{sources:?}");
     bench.drain().await;
 }
 
@@ -409,10 +437,7 @@ async fn the_sender_of_a_leg_gets_receiver_reports() {
         sender.rtcp(&source.report(track, 0));
     }
     let report = sender.report().await;
-    let [
-        media::rtcp::RtcpPacket::ReceiverReport(_, blocks),
-        media::rtcp::RtcpPacket::Cname(_, node),
-    ] = report.as_slice()
+    let [RtcpPacket::ReceiverReport(_, blocks), RtcpPacket::Cname(_, node)] = report.as_slice()
     else {
         panic!("{report:?}")
     };

@@ -1,6 +1,7 @@
 //! The RTCP of a leg (RFC 3550, 6): Sender Reports and BYE in, Receiver Reports out.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -80,6 +81,18 @@ impl Intake {
     pub(crate) fn take_rtcp(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
         let mut rtcp = self.take_nacks(now, cname);
         rtcp.append(&mut self.take_reports(now, cname));
+        if let Some(guard) = &mut self.guard {
+            guard.seal(&mut rtcp);
+        }
+        rtcp
+    }
+
+    /// That we leave (RFC 3550, 6.3.7), to whoever sends reports. A sender would not hear of it otherwise where our address goes, too, as that of a pod.
+    pub(crate) fn farewell(&mut self, cname: &str) -> Vec<(SocketAddr, Bytes)> {
+        let senders = (0..self.inputs.len()).filter_map(|track| self.demux.rtcp_source(track));
+        let senders: BTreeSet<_> = senders.collect();
+        let bye = rtcp::bye(&[self.config.report_ssrc], cname);
+        let mut rtcp = senders.into_iter().map(|to| (to, bye.clone())).collect();
         if let Some(guard) = &mut self.guard {
             guard.seal(&mut rtcp);
         }
