@@ -18,8 +18,8 @@ const MAX_BYTES: usize = 8 << 20;
 const MAX_PACKETS: u16 = 8192;
 /// How often a packet is sent again: as often as a node asks for it.
 const MAX_TIMES: u8 = 5;
-/// Halves of packets that can be saved up: 1,024 packets, which is the longest gap that a node asks for.
-const MAX_CREDIT: u32 = 2 * 1024;
+/// Halves of packets that can be saved up: 2,048 packets, which is the longest gap that a node asks for.
+const MAX_CREDIT: u32 = 2 * 2048;
 /// For so many packets a leg counts as lossy when one was asked for: half a percent of loss makes it so for ever.
 const LOSSY_PACKETS: u32 = 200;
 /// The most packets for which that is so, whatever was lost: 4 s of 5 Mbit/s.
@@ -262,11 +262,11 @@ mod tests {
         send(&mut history, Video, &packets(100, 2, 200), t);
         assert!(again(&mut history, 99).is_ok());
         assert_eq!(again(&mut history, 98), Err(Refused::OverBudget));
-        for n in 0..100 {
+        for n in 0..200 {
             send(&mut history, Video, &packets(102 + 32 * n, 32, 200), t);
         }
-        let sent = (500..3000).filter(|number| again(&mut history, *number).is_ok()).count();
-        assert_eq!(sent, 1024, "no more than that is saved up");
+        let sent = (500..6000).filter(|number| again(&mut history, *number).is_ok()).count();
+        assert_eq!(sent, 2048, "no more than that is saved up");
     }
 
     #[test]

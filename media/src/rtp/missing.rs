@@ -17,8 +17,12 @@ use smallvec::SmallVec;
 /// How often a packet is asked for. Where two of a hundred packets are lost, so is each 25th answer or its request: after five all are, once in
 /// ten million.
 const MAX_ASKS: u8 = 5;
-/// A longer gap is a cut and no loss: nothing of it is asked for. A receiver that is stalled for 20 ms in the middle of a keyframe of 2 MB misses less.
-const MAX_GAP: i64 = 1024;
+/// A longer gap is a cut and no loss: nothing of it is asked for. A receiver that is stalled all through a keyframe of 2 MB misses less.
+const MAX_GAP: i64 = 2048;
+/// Packets that are asked for and have not come: more are asked for as they come. A sender that sends 32 again each ms has sent them within a
+/// round trip that is not measured yet, so that none is asked for twice that only waits for its turn, and a receiver whose buffer has just
+/// overflown is not sent all at once.
+const MAX_OUTSTANDING: usize = 512;
 /// The longest that a packet is waited for that can be asked for: half of what the sender keeps.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// A round trip that is not measured yet.
@@ -186,7 +190,13 @@ impl Missing {
 
     /// When something is to be asked for.
     pub(super) fn asked_at(&self) -> Option<Instant> {
-        self.entries.iter().filter_map(|entry| self.asks_at(entry)).min()
+        let is_full = self.outstanding() >= MAX_OUTSTANDING;
+        let waits = |entry: &&Entry| !is_full || entry.asked_at.is_some();
+        self.entries.iter().filter(waits).filter_map(|entry| self.asks_at(entry)).min()
+    }
+
+    fn outstanding(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.asked_at.is_some()).count()
     }
 
     /// The sequence numbers to be asked for now, in order, as many as fit; they count as asked for.
@@ -195,10 +205,14 @@ impl Missing {
         if !self.asks || self.entries.is_empty() {
             return due;
         }
+        let mut outstanding = self.outstanding();
         for index in 0..self.entries.len() {
             let entry = self.entries[index];
-            if due.len() < most && self.asks_at(&entry).is_some_and(|at| at <= now) {
+            let may_be_asked = entry.asked_at.is_some() || outstanding < MAX_OUTSTANDING;
+            if due.len() < most && may_be_asked && self.asks_at(&entry).is_some_and(|at| at <= now)
+            {
                 due.push(entry.sequence as u16);
+                outstanding += usize::from(entry.asked_at.is_none());
                 let first = entry.asked_at.map_or(now, |(first, _)| first);
                 let asks = entry.asks + 1;
                 self.entries[index] = Entry { asked_at: Some((first, now)), asks, ..entry };

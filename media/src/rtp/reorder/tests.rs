@@ -210,20 +210,25 @@ fn where_packets_are_late_by_themselves_they_are_asked_for_as_late() {
 #[test]
 fn nothing_of_a_gap_that_is_no_loss_is_asked_for_or_waited_for_longer() {
     let mut a = Asking::new();
-    a.come(0, [1, 1100]);
+    a.come(0, [1, 2100]);
     assert_eq!(a.asked(0), [0u16; 0]);
-    assert_eq!(a.out(20), [1, -1098, 1100]);
+    assert_eq!(a.out(20), [1, -2098, 2100]);
 }
 
 #[test]
-fn a_long_gap_is_asked_for_by_several_nacks_at_once() {
+fn a_long_gap_is_asked_for_by_several_nacks_and_the_rest_of_it_as_answers_come() {
     let mut a = Asking::new();
     a.come(0, [1, 600]);
     let asked: Vec<_> = std::iter::from_fn(|| Some(a.asked(0)).filter(|n| !n.is_empty())).collect();
-    assert_eq!(asked.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, 86]);
-    assert!(asked.concat().iter().copied().eq(2..600));
-    a.come(30, 2..600);
+    assert_eq!(asked.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256]);
+    assert!(asked.concat().iter().copied().eq(2..514));
+    assert_eq!((a.asked(5), a.deadline()), (vec![], Some(20)), "nothing is to be done before");
+    a.come(10, 2..34);
+    assert!(a.asked(10).into_iter().eq(514..546));
+    assert_eq!(a.asked(20).len(), 256, "those of the first that have not come are asked for again");
+    a.come(30, 34..600);
     assert_eq!(a.out(30).len(), 600);
+    assert_eq!(a.buffer.lost(), 0);
 }
 
 #[test]
