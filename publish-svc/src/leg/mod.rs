@@ -7,6 +7,7 @@ mod output;
 mod ports;
 mod receiver;
 mod socket;
+mod status;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,8 +16,9 @@ use media::codec::MediaKind;
 pub(crate) use demux::Refusal;
 pub(crate) use intake::LegState;
 pub(crate) use ports::{Ports, ReceiveSockets};
-pub(crate) use receiver::{Leg, LegHandle, LegSettings, LegSpec, StreamStatus};
+pub(crate) use receiver::{Leg, LegHandle, LegSettings, LegSpec};
 pub(crate) use socket::{BindError, PortPair};
+pub(crate) use status::StreamStatus;
 
 /// What went through a stream since it was started, over all its legs; modulo 2^32 each, as in the API.
 #[derive(Debug, Default)]

@@ -4,10 +4,7 @@
 use std::{
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,7 +12,7 @@ use bytes::Bytes;
 use media::sdp::SessionDescription;
 use proto::v1;
 use svc_core::{alarm::Alarm, api, clock::wall_clock, config::Config, tasks::Tasks};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Span;
@@ -25,6 +22,7 @@ use super::{
     guard::report_ssrc,
     intake::{Intake, IntakeConfig, Now},
     output::StreamOutput,
+    status::{StreamStatus, TrackStatus},
 };
 use crate::{
     metrics::{Instruments, Reported},
@@ -71,51 +69,6 @@ pub(crate) struct LegSpec {
     pub(crate) description: SessionDescription,
     /// Open until the first packet has come.
     pub(crate) first_packet: Span,
-}
-
-/// What the API shows of a stream, and when it last changed.
-pub(crate) struct StreamStatus {
-    now: Mutex<TrackStatus>,
-    revision: AtomicU64,
-    table: Arc<watch::Sender<u64>>,
-}
-
-/// State and tracks.
-#[derive(Clone)]
-pub(crate) struct TrackStatus {
-    /// Whether media flows.
-    pub(crate) state: LegState,
-    /// The tracks as the API shows them.
-    pub(crate) tracks: Vec<v1::Track>,
-}
-
-impl StreamStatus {
-    /// A stream that waits; `table` is told of each change.
-    pub(crate) fn new(table: Arc<watch::Sender<u64>>) -> Self {
-        let now = TrackStatus { state: LegState::Waiting, tracks: Vec::new() };
-        Self { now: Mutex::new(now), revision: AtomicU64::new(0), table }
-    }
-
-    /// As it is now.
-    pub(crate) fn now(&self) -> TrackStatus {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Grows with each change.
-    pub(crate) fn revision(&self) -> u64 {
-        self.revision.load(Ordering::Acquire)
-    }
-
-    /// Something that the API shows has changed.
-    pub(crate) fn touch(&self) {
-        self.revision.fetch_add(1, Ordering::AcqRel);
-        self.table.send_modify(|changes| *changes = changes.wrapping_add(1));
-    }
-
-    fn set(&self, status: TrackStatus) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = status;
-        self.touch();
-    }
 }
 
 /// A leg's task, seen from the control plane.
