@@ -36,6 +36,20 @@ async fn live(config: svc_core::config::Config) -> (Bench, Lease, Reader) {
     (bench, lease, reader)
 }
 
+/// The ingest is asked for a leg, and the reader gets what comes on it.
+async fn reader_goes_on_by_a_leg_asked_of(
+    ingest: &mut FakeIngest,
+    bench: &mut Bench,
+    reader: &mut Reader,
+) {
+    let Asked::Start(asked) = ingest.next().await else { panic!("no StartStream") };
+    assert_eq!(asked.node_id, "node-1");
+    bench.until("a", |s| s.is_some_and(|s| s.lease.is_some())).await;
+    let port = bench.stream("a").await.unwrap().rtp_port as u16;
+    Sender::to(port).rtp(Source::new(1).keyframe(3000));
+    assert_eq!(reader.mark().await, 3000);
+}
+
 /// A configuration with which readers are kept for so long.
 fn holding(hold: Duration) -> svc_core::config::Config {
     let mut config = config();
@@ -70,12 +84,7 @@ async fn where_the_next_ingest_goes_to_another_node_it_is_asked_for_a_leg() {
     bench.registry.release_port(&old.id).await.unwrap();
     bench.until("a", |s| s.is_some_and(|s| s.lease.is_none())).await;
     ingest.has("a").await;
-    let Asked::Start(asked) = ingest.next().await else { panic!("no StartStream") };
-    assert_eq!(asked.node_id, "node-1");
-    bench.until("a", |s| s.is_some_and(|s| s.lease.is_some())).await;
-    let port = bench.stream("a").await.unwrap().rtp_port as u16;
-    Sender::to(port).rtp(Source::new(1).keyframe(3000));
-    assert_eq!(reader.mark().await, 3000);
+    reader_goes_on_by_a_leg_asked_of(&mut ingest, &mut bench, &mut reader).await;
     bench.drain().await;
 }
 
@@ -85,12 +94,7 @@ async fn an_ingest_that_has_the_stream_still_and_gave_up_the_leg_is_asked_for_an
     let mut ingest = FakeIngest::start(&bench, "ingest-1").await;
     assert_eq!(ingest.has("a").await.epoch, old.epoch);
     bench.registry.release_port(&old.id).await.unwrap();
-    let Asked::Start(asked) = ingest.next().await else { panic!("no StartStream") };
-    assert_eq!(asked.node_id, "node-1");
-    bench.until("a", |s| s.is_some_and(|s| s.lease.is_some())).await;
-    let port = bench.stream("a").await.unwrap().rtp_port as u16;
-    Sender::to(port).rtp(Source::new(1).keyframe(3000));
-    assert_eq!(reader.mark().await, 3000);
+    reader_goes_on_by_a_leg_asked_of(&mut ingest, &mut bench, &mut reader).await;
     bench.drain().await;
 }
 

@@ -81,10 +81,7 @@ impl Intake {
     pub(crate) fn take_rtcp(&mut self, now: Instant, cname: &str) -> Vec<(SocketAddr, Bytes)> {
         let mut rtcp = self.take_nacks(now, cname);
         rtcp.append(&mut self.take_reports(now, cname));
-        if let Some(guard) = &mut self.guard {
-            guard.seal(&mut rtcp);
-        }
-        rtcp
+        self.sealed(rtcp)
     }
 
     /// That we leave (RFC 3550, 6.3.7), to whoever sends reports. A sender would not hear of it otherwise where our address goes, too, as that of a pod.
@@ -92,7 +89,11 @@ impl Intake {
         let senders = (0..self.inputs.len()).filter_map(|track| self.demux.rtcp_source(track));
         let senders: BTreeSet<_> = senders.collect();
         let bye = rtcp::bye(&[self.config.report_ssrc], cname);
-        let mut rtcp = senders.into_iter().map(|to| (to, bye.clone())).collect();
+        let rtcp = senders.into_iter().map(|to| (to, bye.clone())).collect();
+        self.sealed(rtcp)
+    }
+
+    fn sealed(&mut self, mut rtcp: Vec<(SocketAddr, Bytes)>) -> Vec<(SocketAddr, Bytes)> {
         if let Some(guard) = &mut self.guard {
             guard.seal(&mut rtcp);
         }
