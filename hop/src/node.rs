@@ -6,7 +6,7 @@ use media::sdp::{SessionDescription, TrackDescription};
 use proto::v1::{self, stream_control_client::StreamControlClient};
 use registry::NodeInfo;
 use svc_core::{
-    error::{ApiError, Kind, PORT_IN_USE},
+    error::{ApiError, Kind, LEG_FAILED, PORT_IN_USE},
     grpc::{self, Channel},
 };
 use tonic_types::StatusExt;
@@ -18,9 +18,6 @@ use crate::{Config, Opened, Target, Track};
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to answer StopStream.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The reason with which a feeder says that the fed node did not take the leg.
-const LEG_FAILED: &str = "LEG_FAILED";
 
 /// Why a node did not do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]

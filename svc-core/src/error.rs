@@ -137,6 +137,9 @@ pub struct ApiError {
 /// the port and starts on another.
 pub const PORT_IN_USE: &str = "PORT_IN_USE";
 
+/// The reason of the `ErrorInfo` that says that a node did not take a leg; of a node that feeds another it is the other one.
+pub const LEG_FAILED: &str = "LEG_FAILED";
+
 /// The `stream_key` of a request.
 pub fn stream_key(text: &str) -> Result<StreamKey, ApiError> {
     StreamKey::parse(text).map_err(|error| ApiError::field("stream_key", error))

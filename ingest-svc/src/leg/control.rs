@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use hop::{LegStatus, NodeError, OpenError, Opened, Target};
+use hop::{LegStatus, OpenError, Opened, Target};
 use registry::{Grant, LeaseId, RegistryError};
 use svc_core::error::{ApiError, Kind};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -267,9 +267,7 @@ impl Control {
             Failure::Feeder(error) if !error.is_of_fed_node() => return,
             Failure::Registry(_) | Failure::NoOther(_) | Failure::NoWay => return,
             Failure::Open(OpenError::Socket { .. }) | Failure::Feeder(_) => true,
-            Failure::Open(OpenError::Node(NodeError { kind, .. })) => {
-                matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
-            }
+            Failure::Open(OpenError::Node(error)) => up::is_passing(error.kind),
         };
         self.attempts += 1;
         if !may_pass || self.attempts >= MAX_ATTEMPTS_PER_LEASE {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hop::{NodeError, OpenError};
 use rand::RngExt;
 use registry::RegistryError;
-use svc_core::error::{ApiError, Kind};
+use svc_core::error::{ApiError, Kind, LEG_FAILED};
 
 /// The first pause between attempts, give or take a half.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -51,9 +51,9 @@ impl From<&Failure> for ApiError {
         match failure {
             Failure::Registry(error) => error.clone().into(),
             Failure::Open(OpenError::Socket { .. }) => {
-                Self::reason(Kind::Unavailable, "LEG_FAILED", text)
+                Self::reason(Kind::Unavailable, LEG_FAILED, text)
             }
-            Failure::Open(OpenError::Node(error)) => Self::reason(error.kind, "LEG_FAILED", text),
+            Failure::Open(OpenError::Node(error)) => Self::reason(error.kind, LEG_FAILED, text),
             Failure::NoWay => Self::reason(Kind::Unavailable, "NO_FEEDER", text),
             // Whatever it says: another one may feed the node.
             Failure::Feeder(_) => Self::reason(Kind::Unavailable, "FEED_FAILED", text),

@@ -189,7 +189,8 @@ impl<'a> Asking<'a> {
     }
 }
 
-fn is_passing(kind: Kind) -> bool {
+/// Whether what a node answered may be different the next time.
+pub(super) fn is_passing(kind: Kind) -> bool {
     matches!(kind, Kind::Unavailable | Kind::DeadlineExceeded | Kind::Aborted)
 }
 
